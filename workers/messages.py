@@ -1,0 +1,119 @@
+"""All that crosses a process border: plain, frozen data. No torch, no Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+FailureKind = Literal["diverged", "out_of_memory", "timed_out", "worker_lost", "error"]
+Part = Literal["validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How every candidate of a run is trained: the ``[training]`` table of the configuration.
+
+    Attributes:
+        hidden_size: Width of the recurrent layers; tasks project their input to it.
+        num_layers: Recurrent layers on top of each other.
+        dropout: Probability of dropping a component between layers.
+        batch_size: Sequences per optimiser step.
+        steps: Optimiser steps: the budget of one evaluation.
+        learning_rate: Peak learning rate of Adam.
+        schedule: ``cosine`` decays to zero over ``steps``; ``constant`` does not.
+        clip_norm: Upper limit of the gradient norm.
+        engine: Engine of the recurrent layers: ``auto``, ``torch`` or ``reference``.
+    """
+
+    hidden_size: int = 64
+    num_layers: int = 1
+    dropout: float = 0.0
+    batch_size: int = 32
+    steps: int = 400
+    learning_rate: float = 3e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float = 1.0
+    engine: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One genome to train and score once.
+
+    Attributes:
+        birth: Number of the candidate in the order of asking.
+        genome: The genome as JSON (``Genome.to_json``).
+        seed: Decides initial weights, order of the data and dropout.
+        training: How it is trained.
+        part: Which part of the data gives the metric.
+    """
+
+    birth: int
+    genome: str
+    seed: int
+    training: Training
+    part: Part = "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A sign of life of a running evaluation: ``step`` of ``steps`` done at training ``loss``."""
+
+    birth: int
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an evaluation has no fitness."""
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a :class:`Request`: a metric and fitness, or the reason why there is none.
+
+    Attributes:
+        birth: The request's birth.
+        seed: The request's seed.
+        metric: The task's metric at the end of the budget; ``None`` exactly if it failed.
+        fitness: Higher is better, finite; ``None`` exactly if ``failure`` is set.
+        failure: Why there is no fitness.
+        curve: Pairs (step, training loss), steps ascending.
+        parameters: Trainable numbers of the whole model; 0 if it was never built.
+        seconds: Wall-clock time on the worker, queueing excluded.
+        worker: Name of the worker.
+        engine: Engine (and variant) that ran the recurrent layers; empty if none did.
+    """
+
+    birth: int
+    seed: int
+    metric: float | None
+    fitness: float | None
+    failure: Failure | None
+    curve: tuple[tuple[int, float], ...]
+    parameters: int
+    seconds: float
+    worker: str
+    engine: str
+
+
+def failed(request: Request, kind: FailureKind, message: str, **known: object) -> Result:
+    """A :class:`Result` without fitness; ``known`` overrides what is known all the same."""
+    fields: dict[str, object] = {
+        "birth": request.birth,
+        "seed": request.seed,
+        "metric": None,
+        "fitness": None,
+        "failure": Failure(kind, message),
+        "curve": (),
+        "parameters": 0,
+        "seconds": 0.0,
+        "worker": "",
+        "engine": "",
+    }
+    return Result(**(fields | known))  # type: ignore[arg-type]

@@ -1,0 +1,90 @@
+"""What a task is: data, front end, head and metric, behind one protocol.
+
+A user's own task is any object with these members (``--task package.module:factory``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a task measures.
+
+    Attributes:
+        name: For example ``cross-entropy``.
+        unit: For example ``nats/char``; empty for a bare share.
+        higher_is_better: Direction.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sequences trained or scored together.
+
+    Attributes:
+        inputs: What the front end takes, time first: ``(T, B)`` or ``(T, B, features)``.
+        targets: What ``Task.loss`` and ``Task.score`` compare with.
+        lengths: ``(B,)`` int64 lengths of the sequences, or None if all are T long.
+        carry_state: Whether the sequences continue those of the batch before, so that the
+            final state carries over (truncated back-propagation through time).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor | None = None
+    carry_state: bool = False
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Data, front end, head and metric. Instances are pickled to the workers once.
+
+    Attributes:
+        name: For messages and the record.
+        metric: What fitness is made from.
+        data_sha256: Hex SHA-256 of the data; resuming on other data is refused.
+    """
+
+    name: str
+    metric: Metric
+    data_sha256: str
+
+    def front_end(self, hidden_size: int) -> nn.Module:
+        """A module from ``Batch.inputs`` to ``(T, B, hidden_size)``."""
+        ...
+
+    def head(self, hidden_size: int) -> nn.Module:
+        """A module called as ``head(states, lengths)``, states ``(T, B, hidden_size)``."""
+        ...
+
+    def training_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
+        """Batches of the training part, without end."""
+        ...
+
+    def scoring_batches(self, part: Literal["validation", "test"]) -> Iterator[Batch]:
+        """One pass over a part, in a fixed order."""
+        ...
+
+    def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
+        """The training loss, a scalar: the mean over what is predicted."""
+        ...
+
+    def score(self, prediction: Tensor, batch: Batch) -> tuple[float, int]:
+        """Sum and count of the metric over the batch; the metric is the total sum / count."""
+        ...
+
+
+def fitness_of(metric: float, direction: Metric) -> float:
+    """The one place where a metric becomes a fitness (higher is better)."""
+    return metric if direction.higher_is_better else -metric
