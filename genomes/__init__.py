@@ -1,0 +1,1 @@
+"""What a recurrent cell is: genomes, their identity, their mutations and their cost."""
