@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from genomes.genome import X, Genome
+from genomes.genome import Genome, X
 from genomes.ops import OPS
 
 

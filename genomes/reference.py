@@ -1,0 +1,80 @@
+"""The reference: a cell run one operation, one node and one time step at a time.
+
+Slow and readable on purpose. Every other engine is checked against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from genomes.genome import Genome
+from genomes.ops import LEAKY_RELU_SLOPE
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "leaky_relu": lambda a: F.leaky_relu(a, LEAKY_RELU_SLOPE),
+    "softsign": F.softsign,
+    "one_minus": lambda a: 1 - a,
+    "identity": lambda a: a,
+}
+
+
+def _product(values: list[Tensor]) -> Tensor:
+    result = values[0]
+    for value in values[1:]:
+        result = result * value
+    return result
+
+
+def _sum(values: list[Tensor]) -> Tensor:
+    result = values[0]
+    for value in values[1:]:
+        result = result + value
+    return result
+
+
+COMBINATIONS: Mapping[str, Callable[[list[Tensor]], Tensor]] = {
+    "add": _sum,
+    "mul": _product,
+    "sub": lambda v: v[0] - v[1],
+    "mean": lambda v: _sum(v) / len(v),
+    "blend": lambda v: v[0] * v[1] + (1 - v[0]) * v[2],
+}
+
+
+def step(
+    genome: Genome, weights: Mapping[str, Tensor], x: Tensor, states: list[Tensor]
+) -> list[Tensor]:
+    """One time step.
+
+    Args:
+        genome: The cell as written.
+        weights: ``node{i}_weight_{j}``, ``node{i}_bias`` and ``node{i}_scale`` by name.
+        x: Input, (B, input).
+        states: Earlier states, S tensors (B, hidden).
+
+    Returns:
+        The new states, S tensors (B, hidden).
+    """
+    values = [x, *states]
+    for i, node in enumerate(genome.nodes):
+        sources = [values[v] for v in node.inputs]
+        if node.op == "linear":
+            terms = [F.linear(a, weights[f"node{i}_weight_{j}"]) for j, a in enumerate(sources)]
+            result = _sum(terms)
+            if node.bias:
+                result = result + weights[f"node{i}_bias"]
+        elif node.op == "scale":
+            result = weights[f"node{i}_scale"] * sources[0]
+        elif node.op in ACTIVATIONS:
+            result = ACTIVATIONS[node.op](sources[0])
+        else:
+            result = COMBINATIONS[node.op](sources)
+        values.append(result)
+    return [values[v] for v in genome.outputs]
