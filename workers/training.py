@@ -1,0 +1,178 @@
+"""One visible training loop: a request goes in, a result comes out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from genomes.genome import Genome
+from workers.engine import engine_name
+from workers.messages import Part, Progress, Request, Result, Training, failed
+from workers.model import SequenceModel
+from workers.tasks.base import Batch, Task, fitness_of
+
+REPORTS = 20
+"""How many times a training reports its loss; also the points of the recorded curve."""
+
+OnProgress = Callable[[Progress], None]
+
+
+class Diverged(ArithmeticError):
+    """The loss or the metric stopped being a finite number."""
+
+
+def evaluate(
+    request: Request,
+    task: Task,
+    on_progress: OnProgress | None = None,
+    worker: str = "",
+) -> Result:
+    """Train a genome and score it: an ordinary, deterministic function of its arguments.
+
+    The same genome, task, budget, seed and engine give the same bits on the same machine type
+    (``seconds`` aside). Fitness comes from the metric at the end of the budget.
+
+    Args:
+        request: What to train, and how.
+        task: The data, front end, head and metric.
+        on_progress: Called about every twentieth of the budget; may raise to stop.
+        worker: Name that goes into the result.
+
+    Returns:
+        A result; ``diverged`` if loss or metric became non-finite, ``out_of_memory`` if
+        memory did not suffice. Every other exception is the caller's.
+    """
+    started = time.perf_counter()
+    curve: list[tuple[int, float]] = []
+    parameters = 0
+    engine = engine_name(request.training.engine)
+
+    def report(progress: Progress) -> None:
+        curve.append((progress.step, progress.loss))
+        if on_progress is not None:
+            on_progress(progress)
+
+    def known() -> dict[str, object]:
+        return {
+            "curve": tuple(curve),
+            "parameters": parameters,
+            "seconds": time.perf_counter() - started,
+            "worker": worker,
+            "engine": engine,
+        }
+
+    # fork_rng leaves the caller's generators as they were, whatever is drawn in here.
+    with torch.random.fork_rng():
+        try:
+            torch.manual_seed(request.seed)
+            model = SequenceModel(Genome.from_json(request.genome), task, request.training)
+            parameters = model.parameters_total
+            model.to(device())
+            train(model, task, request, report)
+            metric = measure(model, task, request.part)
+        except Diverged as error:
+            return failed(request, "diverged", str(error), **known())
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            return failed(request, "out_of_memory", str(error)[:500], **known())
+    fitness = fitness_of(metric, task.metric)
+    return Result(
+        birth=request.birth,
+        seed=request.seed,
+        metric=metric,
+        fitness=fitness,
+        failure=None,
+        **known(),  # type: ignore[arg-type]
+    )
+
+
+def train(model: SequenceModel, task: Task, request: Request, report: OnProgress) -> None:
+    """Train a model in place for the request's number of optimiser steps.
+
+    Raises:
+        Diverged: If the loss is not finite, naming the step.
+    """
+    training = request.training
+    optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
+    batches = task.training_batches(training.batch_size, np.random.default_rng(request.seed))
+    model.train()
+    state: Tensor | None = None
+    since, total = 0, 0.0
+    for step in range(1, training.steps + 1):
+        batch = on_device(next(batches))
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(training, step - 1)
+        prediction, final = model(batch, state if batch.carry_state else None)
+        loss = task.loss(prediction, batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise Diverged(f"the training loss is {value} at step {step} of {training.steps}")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
+        optimiser.step()
+        # Truncated back-propagation: the next batch may go on from here, its gradient not.
+        state = final.detach()
+        since, total = since + 1, total + value
+        if step * REPORTS // training.steps > (step - 1) * REPORTS // training.steps:
+            report(Progress(request.birth, step, training.steps, total / since))
+            since, total = 0, 0.0
+
+
+@torch.no_grad()
+def measure(model: SequenceModel, task: Task, part: Part) -> float:
+    """The task's metric over one pass of a part of its data.
+
+    Raises:
+        Diverged: If the metric is not finite.
+    """
+    model.eval()
+    total, count = 0.0, 0
+    state: Tensor | None = None
+    for batch in task.scoring_batches(part):
+        batch = on_device(batch)
+        prediction, state = model(batch, state if batch.carry_state else None)
+        subtotal, number = task.score(prediction, batch)
+        total, count = total + subtotal, count + number
+    if not count:
+        raise ValueError(f"task {task.name!r}: the {part} part holds nothing to score.")
+    metric = total / count
+    if not math.isfinite(metric):
+        raise Diverged(f"the {part} {task.metric.name} is {metric}")
+    return metric
+
+
+def learning_rate(training: Training, step: int) -> float:
+    """The rate of step 0, 1, ...: constant, or half a cosine down to zero."""
+    if training.schedule == "constant":
+        return training.learning_rate
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * step / training.steps))
+
+
+def device() -> torch.device:
+    """The GPU this process may see, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def on_device(batch: Batch) -> Batch:
+    """The batch where the model is."""
+    where = device()
+    if where.type == "cpu":
+        return batch
+    lengths = None if batch.lengths is None else batch.lengths.to(where)
+    return Batch(batch.inputs.to(where), batch.targets.to(where), lengths, batch.carry_state)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+    )
