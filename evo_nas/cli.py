@@ -1,0 +1,195 @@
+"""The command line. Each command calls one function elsewhere.
+
+Data goes to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 failed, 2 wrong
+usage, 130 interrupted with everything recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from evo_nas import __version__
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+INTERRUPTED = 130
+
+
+class ShownErrors(click.Group):
+    """Turns the errors a user can mend into one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from evo_nas.errors import is_users
+
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.ClickException:
+            raise
+        except Exception as error:
+            if not is_users(error):
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=ShownErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="evo-nas")
+def main() -> None:
+    """Search for the recurrent cell of a sequence model."""
+
+
+def _flags(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def apply(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply
+
+
+_BUDGET = _flags(
+    click.option("--evaluations", type=int, help="Evaluations of the whole run."),
+    click.option("--hours", type=float, help="Wall-clock hours of the whole run."),
+)
+_WORKERS = _flags(
+    click.option("--workers", type=int, help="Number of workers; 0 evaluates in this process."),
+    click.option("--address", help="'local', 'auto' or the address of a Ray cluster."),
+    click.option("--evaluation-seconds", type=float, help="Time limit of one evaluation."),
+    click.option("--stall-seconds", type=float, help="Time limit without a sign of life."),
+    click.option("--grace-seconds", type=float, help="For running evaluations after Ctrl-C."),
+)
+_COMPARE = _flags(
+    click.option("--seeds", type=int, help="Seeds per cell of the comparison; 0 for none."),
+    click.option("--top", type=int, help="How many of the best cells are compared."),
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+_DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
+
+
+@main.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--task", help="text, classification, forecasting or package.module:factory.")
+@click.option("--data", help="What the task reads, usually a path.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the task.")
+@click.option("--run", help="A new directory for the record.")
+@click.option("--seed", type=int, help="Every random draw derives from it.")
+@click.option("--strategy", type=click.Choice(["regularized", "random"]))
+@click.option("--population", type=int, help="Individuals in the population (P).")
+@click.option("--sample-size", type=int, help="Individuals in a tournament (S).")
+@click.option("--preset", help="real2019: population 100, sample size 25.")
+@click.option("--published/--no-published", default=None, help="Start from published cells too.")
+@click.option("--equal-parameters", is_flag=True, default=None, help="Solve the hidden size.")
+@click.option("--hidden-size", type=int)
+@click.option("--num-layers", type=int)
+@click.option("--batch-size", type=int)
+@click.option("--steps", type=int, help="Optimiser steps of one evaluation.")
+@click.option("--learning-rate", type=float)
+@click.option("--engine", help="Of the recurrent layers: auto, torch or reference.")
+@_BUDGET
+@_WORKERS
+@_COMPARE
+@_JSON
+def search(config: Path | None, options: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+    """Begin a search, from a CONFIG.toml, from flags, or both (flags win)."""
+    from evo_nas.config import load, with_overrides
+    from evo_nas.config_tables import SearchConfig
+    from evo_nas.search import start
+
+    settings = load(config) if config is not None else SearchConfig()
+    settings = with_overrides(settings, options=_task_options(options) or None, **flags)
+    if settings.run is None:
+        settings = with_overrides(settings, run=_new_run())
+    print(f"run directory: {settings.run}", file=sys.stderr)
+    _finish(start(settings), as_json)
+
+
+@main.command()
+@_DIRECTORY
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option("--data", help="Where the same data lie now.")
+@_BUDGET
+@_WORKERS
+@_COMPARE
+@_JSON
+def resume(directory: Path, config: Path | None, as_json: bool, **flags: Any) -> None:
+    """Go on with the run in DIRECTORY, with its configuration and what is left of its budget."""
+    from evo_nas.config import load
+    from evo_nas.search import resume as resume_run
+
+    wanted = load(config) if config is not None else None
+    _finish(resume_run(directory, flags, wanted), as_json)
+
+
+@main.command()
+@_DIRECTORY
+@click.option("--test", is_flag=True, help="Open the test part: once, at the very end.")
+@click.option("--last", is_flag=True, help="Show the last comparison; train nothing.")
+@_WORKERS
+@_COMPARE
+@_JSON
+def compare(directory: Path, test: bool, last: bool, as_json: bool, **flags: Any) -> None:
+    """Train the best cells and the baselines anew with several seeds, at equal parameters."""
+    from evo_nas import compare as comparing
+    from evo_nas.show import comparison_json
+
+    if last:
+        folders = sorted((directory / comparing.FOLDER).glob("[0-9]*"))
+        if not folders:
+            raise click.ClickException(
+                f"{directory} has no comparison yet. Make one with: evo-nas compare {directory}"
+            )
+        result = comparing.read_comparison(folders[-1])
+        click.echo(comparison_json(result) if as_json else comparing.table(result))
+        return
+    from evo_nas.search import compare_run
+
+    outcome, interrupted = compare_run(directory, flags, "test" if test else "validation")
+    if outcome is None:
+        raise click.ClickException(f"{directory} holds no finished evaluation to compare.")
+    click.echo(comparison_json(outcome) if as_json else comparing.table(outcome))
+    if interrupted:
+        sys.exit(INTERRUPTED)
+
+
+def _finish(outcome: Any, as_json: bool) -> None:
+    """Print how a session of a search ended, and exit 130 if it was interrupted."""
+    from evo_nas import show
+
+    if as_json:
+        click.echo(json.dumps(show.outcome_json(outcome), indent=2))
+    else:
+        click.echo(show.outcome_text(outcome))
+    if outcome.reason == "interrupted":
+        print(f"stopped; go on with: evo-nas resume {outcome.directory}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _task_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """KEY=VALUE pairs as TOML values; a value that is no TOML is text."""
+    import tomllib
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise click.UsageError(f"--option {pair!r} is not of the form KEY=VALUE.")
+        try:
+            options[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            options[key] = value
+    return options
+
+
+def _new_run() -> str:
+    from datetime import datetime
+
+    return str(Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
+
+
+from evo_nas import cli_show as _cli_show
+
+_cli_show.add_to(main)

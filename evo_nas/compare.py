@@ -1,0 +1,285 @@
+"""The honest table: the best cells and the baselines, trained anew under the same budget.
+
+The metric a search found a cell with is too good: it is the best of many draws of luck. So the
+best cells are trained again with fresh seeds, the same seeds for every row, next to the published
+baselines at the winner's number of parameters.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evo_nas.config_tables import CompareConfig, SearchConfig
+from evo_nas.events import Asked, Event, Told
+from evo_nas.interrupt import Interrupt
+from evo_nas.loop import POLL_SECONDS, told_of
+from evo_nas.record import Header, create_run, now, read_events, read_header
+from evo_nas.streams import Stream, training_seed
+from genomes.canonical import canonical
+from genomes.cost import recurrent_parameters
+from genomes.genome import Genome
+from genomes.published import published
+from workers.limits import Pool
+from workers.messages import Part, Request
+
+if TYPE_CHECKING:
+    from workers.tasks.base import Task
+
+FOLDER = "comparisons"
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A row to be: a cell at the size it is trained at."""
+
+    name: str
+    genome: Genome
+    hidden_size: int
+    search_metric: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A cell's line of the table.
+
+    Attributes:
+        name: ``birth 17`` or the baseline's name.
+        digest: Of the cell.
+        hidden_size: Width it was trained at.
+        parameters: Trainable numbers of the whole model.
+        metrics: One for each seed that did not fail.
+        failed: Seeds that failed.
+        search_metric: What the search had measured, None for a baseline it never asked for.
+    """
+
+    name: str
+    digest: str
+    hidden_size: int
+    parameters: int
+    metrics: tuple[float, ...]
+    failed: int
+    search_metric: float | None
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the seeds; None if all failed."""
+        return statistics.fmean(self.metrics) if self.metrics else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over the seeds; None for fewer than two."""
+        return statistics.stdev(self.metrics) if len(self.metrics) > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A finished table: rows best first, the part of the data, and where it is recorded."""
+
+    rows: tuple[Row, ...]
+    part: str
+    seeds: int
+    metric: str
+    unit: str
+    directory: Path
+    complete: bool
+
+
+def comparison_seconds(config: CompareConfig, seconds: Sequence[float], capacity: int) -> float:
+    """How long the comparison will take, to keep that much of a time budget for it."""
+    if not seconds:
+        return 0.0
+    trainings = config.seeds * (config.top + len(config.baselines))
+    rounds = -(-trainings // capacity)
+    return rounds * statistics.fmean(seconds)
+
+
+def entrants(config: SearchConfig, events: Sequence[Event], task: Task) -> list[Entrant]:
+    """The best cells of the record, and the baselines at the winner's number of parameters."""
+    from evo_nas.lineage import best
+    from workers.model import hidden_size_for_model
+
+    asked = {event.birth: event for event in events if isinstance(event, Asked)}
+    told = {event.birth: event for event in events if isinstance(event, Told)}
+    leaders = [individual.birth for individual in best(events, config.compare.top)]
+    if not leaders:
+        return []
+    found = [
+        Entrant(
+            f"birth {birth}",
+            Genome.from_json(asked[birth].genome),
+            asked[birth].hidden_size,
+            told[birth].metric,
+        )
+        for birth in leaders
+    ]
+    target = told[leaders[0]].parameters
+    for name in config.compare.baselines:
+        genome = published(name)
+        hidden = hidden_size_for_model(genome, task, config.training, target)
+        found.append(Entrant(name, genome, hidden, None))
+    return found
+
+
+def run_comparison(
+    config: SearchConfig,
+    directory: Path,
+    header: Header,
+    events: Sequence[Event],
+    task: Task,
+    pool: Pool,
+    interrupt: Interrupt,
+    part: Part = "validation",
+) -> Comparison | None:
+    """Train every entrant with the same fresh seeds and record the results beside the run.
+
+    Returns:
+        The table; None if the record holds no finished cell.
+    """
+    contenders = entrants(config, events, task)
+    if not contenders:
+        return None
+    plan = [
+        _asked(number, contenders[number % len(contenders)], number // len(contenders), config)
+        for number in range(len(contenders) * config.compare.seeds)
+    ]
+    folder = next_folder(directory)
+    about = {"part": part, "entrants": [e.name for e in contenders]}
+    told: list[Told] = []
+    with create_run(
+        folder, replace(header, config=dict(header.config) | about, created=now())
+    ) as out:
+        todo, running = list(plan), 0
+        while (todo and not interrupt.requested) or running:
+            while todo and pool.free() > 0 and not interrupt.requested:
+                event = todo.pop(0)
+                training = replace(config.training, hidden_size=event.hidden_size)
+                pool.submit(Request(event.birth, event.genome, event.seed, training, part))
+                running += 1
+            if interrupt.seconds() > config.workers.grace_seconds:
+                break
+            settled = [told_of(result, 0.0) for result in pool.poll(POLL_SECONDS)]
+            if settled:
+                births = {event.birth for event in settled}
+                out.append([*(e for e in plan if e.birth in births), *settled])
+                told += settled
+                running -= len(settled)
+    rows = rows_of(contenders, told, header.higher_is_better)
+    complete = len(told) == len(plan)
+    seeds = config.compare.seeds
+    return Comparison(rows, part, seeds, header.metric, header.unit, folder, complete)
+
+
+def _asked(number: int, entrant: Entrant, seed_index: int, config: SearchConfig) -> Asked:
+    layers = config.training.num_layers
+    cell = canonical(entrant.genome)
+    return Asked(
+        birth=number,
+        parent=None,
+        generation=0,
+        mutation={
+            "operator": "comparison",
+            "cell": entrant.name,
+            "search_metric": entrant.search_metric,
+        },
+        genome=entrant.genome.to_json(),
+        digest=entrant.genome.digest,
+        seed=training_seed(config.seed, Stream.COMPARISON, seed_index),
+        hidden_size=entrant.hidden_size,
+        recurrent_parameters=recurrent_parameters(cell, entrant.hidden_size, layers),
+        duplicates=0,
+    )
+
+
+def rows_of(
+    contenders: Sequence[Entrant], told: Sequence[Told], higher_is_better: bool
+) -> tuple[Row, ...]:
+    """Rows from results whose birth modulo the number of entrants names the entrant."""
+    rows = []
+    for k, entrant in enumerate(contenders):
+        mine = [event for event in told if event.birth % len(contenders) == k]
+        metrics = tuple(event.metric for event in mine if event.metric is not None)
+        rows.append(
+            Row(
+                name=entrant.name,
+                digest=entrant.genome.digest,
+                hidden_size=entrant.hidden_size,
+                parameters=max((event.parameters for event in mine), default=0),
+                metrics=metrics,
+                failed=len(mine) - len(metrics),
+                search_metric=entrant.search_metric,
+            )
+        )
+
+    def order(row: Row) -> tuple[bool, float]:
+        mean = row.mean
+        if mean is None:
+            return (True, 0.0)
+        return (False, -mean if higher_is_better else mean)
+
+    return tuple(sorted(rows, key=order))
+
+
+def next_folder(directory: Path) -> Path:
+    """A folder for one more comparison of a run: ``comparisons/001``, ``002``, ..."""
+    root = directory / FOLDER
+    root.mkdir(exist_ok=True)
+    taken = [int(p.name) for p in root.iterdir() if p.name.isdigit()]
+    return root / f"{max(taken, default=0) + 1:03}"
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """A recorded comparison, as the table it gave."""
+    header = read_header(folder)
+    events, _ = read_events(folder)
+    names = [str(name) for name in header.config["entrants"]]
+    asked = {event.birth: event for event in events if isinstance(event, Asked)}
+    told = [event for event in events if isinstance(event, Told)]
+    contenders = []
+    for k, name in enumerate(names):
+        first = next((a for b, a in sorted(asked.items()) if b % len(names) == k), None)
+        if first is not None:
+            metric = first.mutation["search_metric"]
+            genome = Genome.from_json(first.genome)
+            contenders.append(Entrant(name, genome, first.hidden_size, metric))
+    seeds = -(-(max(asked, default=-1) + 1) // len(names))
+    # Rows are matched by birth modulo the number of entrants, so all of them must be there.
+    complete = len(contenders) == len(names) and len(told) == seeds * len(names)
+    rows = (
+        rows_of(contenders, told, header.higher_is_better) if len(contenders) == len(names) else ()
+    )
+    part = str(header.config["part"])
+    return Comparison(rows, part, seeds, header.metric, header.unit, folder, complete)
+
+
+def times_opened(directory: Path, part: Part) -> int:
+    """How many comparisons of a run looked at a part of the data."""
+    folders = sorted((directory / FOLDER).glob("[0-9]*"))
+    return sum(read_header(folder).config.get("part") == part for folder in folders)
+
+
+def table(comparison: Comparison) -> str:
+    """The table as text."""
+    unit = f" ({comparison.unit})" if comparison.unit else ""
+    lines = [
+        f"{comparison.part} {comparison.metric}{unit}, each cell trained anew with "
+        f"{comparison.seeds} seeds, baselines at the parameters of the search's best",
+        f"{'cell':<12} {'digest':<9} {'mean':>9} {'± sd':>8} {'in search':>10} "
+        f"{'parameters':>11} {'hidden':>7} {'failed':>7}",
+    ]
+    for row in comparison.rows:
+        lines.append(
+            f"{row.name:<12} {row.digest[:8]:<9} {_number(row.mean):>9} "
+            f"{_number(row.deviation):>8} {_number(row.search_metric):>10} "
+            f"{row.parameters:>11,} {row.hidden_size:>7} {row.failed:>7}"
+        )
+    if not comparison.complete:
+        lines.append("(interrupted: some trainings are missing)")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

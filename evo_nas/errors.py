@@ -1,0 +1,25 @@
+"""Which errors are the user's to mend: they are shown as one line, without a traceback."""
+
+from __future__ import annotations
+
+import sys
+
+_USERS = {
+    ("evo_nas.config_check", "ConfigError"),
+    ("evo_nas.record", "RecordError"),
+    ("evo_nas.durable", "RunLocked"),
+    ("evo_nas.search", "SearchError"),
+    ("evo_nas.lineage", "LineageError"),
+    ("genomes.genome", "InvalidGenome"),
+    ("workers.tasks.base", "TaskError"),
+    ("workers.limits", "PoolError"),
+}
+
+
+def is_users(error: BaseException) -> bool:
+    """Whether an error's own message says what is wrong and what to do.
+
+    Looks at modules already imported only, so that asking costs nothing.
+    """
+    kinds = (getattr(sys.modules.get(module), name, None) for module, name in _USERS)
+    return any(kind is not None and isinstance(error, kind) for kind in kinds)

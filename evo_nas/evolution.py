@@ -1,0 +1,100 @@
+"""Regularized ("ageing") evolution as a state machine: ask, note, tell.
+
+Real, Aggarwal, Huang, Le 2019, "Regularized Evolution for Image Classifier Architecture Search",
+Algorithm 1, asynchronous: draw S individuals of the population with replacement, mutate the best
+of them; each told child enters the population and the oldest leaves, good or not. Selection and
+mutation are registered in a DEAP toolbox, where a user can put others.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from deap import base, tools
+
+from evo_nas.config import population_for
+from evo_nas.config_tables import SearchConfig
+from evo_nas.events import Asked, Told
+from evo_nas.history import History, Proposal
+from evo_nas.individual import Individual
+from evo_nas.initial import initial_proposals, propose_initial
+from genomes.mutation import mutate
+
+
+def tournament(
+    population: Sequence[Individual], rng: np.random.Generator, *, sample_size: int
+) -> Individual:
+    """The best of ``sample_size`` individuals drawn with replacement; the first drawn wins ties."""
+    drawn = rng.integers(len(population), size=sample_size)
+    best: Individual = max((population[i] for i in drawn), key=lambda one: one.fitness)
+    return best
+
+
+def default_toolbox(config: SearchConfig, history: History) -> base.Toolbox:
+    """The toolbox of a configuration.
+
+    ``select(population, rng)`` gives the parent; ``mutate(genome, rng=rng)`` gives the child and
+    the record of its mutation. Neither may use any other source of randomness.
+    """
+    toolbox = base.Toolbox()
+    toolbox.register("select", tournament, sample_size=population_for(config)[1])
+    toolbox.register(
+        "mutate",
+        mutate,
+        space=history.rules.space,
+        identity_rate=config.evolution.identity_rate,
+    )
+    return toolbox
+
+
+class RegularizedEvolution:
+    """Ageing evolution behind ask/tell.
+
+    Attributes:
+        population: The P individuals told last, oldest first; failed candidates never enter.
+        logbook: DEAP's logbook of the population's fitness (min, mean, max) after each tell.
+    """
+
+    def __init__(
+        self, config: SearchConfig, history: History, toolbox: base.Toolbox | None = None
+    ) -> None:
+        self.history = history
+        self.size, _ = population_for(config)
+        self.toolbox = toolbox or default_toolbox(config, history)
+        self.population: deque[Individual] = deque(maxlen=self.size)
+        self._initial = initial_proposals(config, history.rules)
+        self._statistics = tools.Statistics(lambda individual: individual.fitness.values[0])
+        for name, function in (("min", min), ("mean", np.mean), ("max", max)):
+            self._statistics.register(name, function)
+        self.logbook = tools.Logbook()
+
+    def ask(self) -> Asked:
+        """The next candidate: of generation 0 for the first P births, and for as long as no
+        candidate has a fitness; then a child of the population."""
+        if self.history.next_birth() < self.size or not self.population:
+            return self.history.candidate(propose_initial(self.history, self._initial))
+        return self.history.candidate(self._child)
+
+    def _child(self, rng: np.random.Generator) -> Proposal:
+        parent: Individual = self.toolbox.select(self.population, rng)
+        genome, record = self.toolbox.mutate(parent.genome, rng=rng)
+        return Proposal(genome, record, parent)
+
+    def note(self, event: Asked) -> None:
+        """See ``Strategy``."""
+        self.history.note_asked(event)
+
+    def tell(self, event: Told) -> None:
+        """Let a candidate enter the population, unless it failed; the oldest leaves."""
+        individual = self.history.note_told(event)
+        if individual is None:
+            return
+        self.population.append(individual)
+        mean = self.history.mean_fitness(individual.digest)
+        for other in self.population:
+            if other.digest == individual.digest:
+                other.fitness.values = (mean,)
+        record = self._statistics.compile(self.population)
+        self.logbook.record(birth=event.birth, told=len(self.history.settled), **record)

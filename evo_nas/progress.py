@@ -1,0 +1,118 @@
+"""What a running search tells: one line that updates on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from evo_nas.events import Told
+from evo_nas.loop import Budget, Clock
+from evo_nas.strategies import Strategy
+
+PLAIN_SECONDS = 10.0
+"""At most one plain line in so many seconds."""
+
+
+@dataclass
+class ProgressLine:
+    """Prints progress to stderr.
+
+    Attributes:
+        strategy: Read for counts of candidates and duplicates.
+        unit: Unit of the metric.
+        higher_is_better: Direction of the metric.
+    """
+
+    strategy: Strategy
+    budget: Budget
+    clock: Clock
+    unit: str
+    higher_is_better: bool
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    statuses: Counter[str] = field(default_factory=Counter)
+    best: float | None = None
+    told_here: int = 0
+    _printed: float = 0.0
+    _warned: bool = False
+
+    def told(self, events: Sequence[Told], here: bool = True) -> None:
+        """Take results into account; ``here`` is False for those of earlier sessions."""
+        for event in events:
+            self.statuses[event.status] += 1
+            self.told_here += here
+            if event.metric is not None:
+                better = max if self.higher_is_better else min
+                self.best = event.metric if self.best is None else better(self.best, event.metric)
+            elif here and self.statuses[event.status] == 1:
+                last = event.message.strip().splitlines()[-1:] or [""]
+                self._line(f"first failure {event.status!r} (birth {event.birth}): {last[0]}")
+        if here:
+            self._warn_if_all_failed()
+            self.show()
+
+    def show(self, now: bool = False) -> None:
+        """Print the line, on a terminal in place and elsewhere at most every ten seconds."""
+        if self.stream.isatty():
+            self.stream.write(f"\r\x1b[K{self.text()}")
+            self.stream.flush()
+        elif now or time.monotonic() - self._printed > PLAIN_SECONDS:
+            self._printed = time.monotonic()
+            self.stream.write(self.text() + "\n")
+            self.stream.flush()
+
+    def end(self) -> None:
+        """Leave the last state on a line of its own."""
+        self.show(now=True)
+        if self.stream.isatty():
+            self.stream.write("\n")
+
+    def text(self) -> str:
+        """The line itself."""
+        done = sum(self.statuses.values())
+        limit = f"/{self.budget.evaluations}" if self.budget.evaluations is not None else ""
+        hour = self._per_hour()
+        parts = [f"{done}{limit} evaluations"]
+        parts.append(
+            "best -" if self.best is None else f"best {self.best:.4f} {self.unit}".rstrip()
+        )
+        parts.append(f"{hour:,.0f}/hour")
+        failures = {k: n for k, n in sorted(self.statuses.items()) if k != "ok"}
+        parts.append("failed " + (", ".join(f"{k} {n}" for k, n in failures.items()) or "0"))
+        parts.append(f"duplicates avoided {self.strategy.history.duplicates}")
+        parts.append(f"ETA {self._eta(done, hour)}")
+        return " | ".join(parts)
+
+    def _per_hour(self) -> float:
+        here = self.clock.elapsed() - self.clock.before
+        return 3600 * self.told_here / here if here > 0 else 0.0
+
+    def _eta(self, done: int, per_hour: float) -> str:
+        left: list[float] = []
+        if self.budget.evaluations is not None and per_hour > 0:
+            left.append(3600 * max(0, self.budget.evaluations - done) / per_hour)
+        if self.budget.seconds is not None:
+            left.append(max(0.0, self.budget.seconds - self.clock.elapsed()))
+        if not left:
+            return "-"
+        minutes, seconds = divmod(int(min(left)), 60)
+        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+
+    def _warn_if_all_failed(self) -> None:
+        done = sum(self.statuses.values())
+        size = getattr(self.strategy, "size", 10)
+        if not self._warned and done >= size and not self.statuses["ok"]:
+            self._warned = True
+            kinds = ", ".join(f"{k} {n}" for k, n in sorted(self.statuses.items()))
+            self._line(
+                f"warning: all {done} candidates so far have failed ({kinds}); drawing on. "
+                "Check the task and the learning rate; 'evo-nas status' shows the messages."
+            )
+
+    def _line(self, text: str) -> None:
+        start = "\r\x1b[K" if self.stream.isatty() else ""
+        self.stream.write(f"{start}{text}\n")
+        self.stream.flush()

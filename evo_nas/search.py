@@ -1,0 +1,277 @@
+"""Begins and resumes runs: puts task, record, strategy and pool together around the loop."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evo_nas import __version__
+from evo_nas.compare import Comparison, comparison_seconds, run_comparison, times_opened
+from evo_nas.config import differences, from_dict, to_dict, with_overrides
+from evo_nas.config_tables import SearchConfig, WorkersConfig
+from evo_nas.events import Event, Told
+from evo_nas.interrupt import Interrupt
+from evo_nas.loop import Budget, Clock, Loop, Reason, replay
+from evo_nas.progress import ProgressLine
+from evo_nas.record import (
+    Header,
+    Record,
+    RecordError,
+    create_run,
+    now,
+    open_run,
+    read_events,
+    read_header,
+)
+from evo_nas.strategies import make_strategy
+from workers.limits import Limits, Pool
+from workers.messages import Part
+
+if TYPE_CHECKING:
+    from workers.tasks.base import Task
+
+
+class SearchError(RuntimeError):
+    """A search cannot begin or go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a session of a run ended.
+
+    Attributes:
+        directory: The run directory.
+        header: Its header.
+        events: Everything recorded.
+        reason: Why the session ended.
+        comparison: The comparison at its end, None if there was none.
+    """
+
+    directory: Path
+    header: Header
+    events: list[Event]
+    reason: Reason
+    comparison: Comparison | None
+
+
+def start(config: SearchConfig) -> Outcome:
+    """Begin a run in ``config.run`` and search until the budget is spent.
+
+    Raises:
+        SearchError: If there is no budget or the directory would not outlive a job.
+        RecordError: If the directory holds a run already.
+        workers.tasks.TaskError: If the data cannot be used.
+    """
+    if config.run is None:
+        raise SearchError("no run directory was given. Add --run DIR.")
+    directory = config.run
+    _refuse_vanishing(directory)
+    _require_budget(config)
+    config = _with_absolute_data(config)
+    make_strategy(config)  # refuses a search space or limits that cannot work, before any file
+    task = load(config)
+    header = Header(
+        config=to_dict(config),
+        task=task.name,
+        data_sha256=task.data_sha256,
+        metric=task.metric.name,
+        unit=task.metric.unit,
+        higher_is_better=task.metric.higher_is_better,
+        program=__version__,
+        created=now(),
+    )
+    with create_run(directory, header) as record:
+        return _session(config, record, task)
+
+
+def resume(
+    directory: str | Path, overrides: dict[str, Any], wanted: SearchConfig | None = None
+) -> Outcome:
+    """Go on with a run: replay its record, finish what was in flight, spend what is left.
+
+    Args:
+        directory: The run directory.
+        overrides: Flags of budget, workers and comparison; None values are not given.
+        wanted: A configuration the user expects the run to have; differences are refused.
+
+    Raises:
+        SearchError: If task, data, search space, training, evolution or seed differ.
+        RecordError: If the record is damaged or another process writes to it.
+    """
+    with open_run(directory) as record:
+        config = from_dict(record.header.config, f"{directory}/run.json")
+        if wanted is not None:
+            different = differences(config, wanted)
+            if different:
+                raise SearchError(
+                    f"{directory} was written with another configuration:\n  "
+                    + "\n  ".join(different)
+                    + "\nResume without the file, or give a new --run."
+                )
+            config = replace(
+                config, budget=wanted.budget, workers=wanted.workers, compare=wanted.compare
+            )
+        config = with_overrides(config, **overrides)
+        for warning in record.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        task = load(config)
+        _require_same_data(directory, record.header, task, config)
+        return _session(config, record, task)
+
+
+def compare_run(
+    directory: str | Path, overrides: dict[str, Any], part: Part
+) -> tuple[Comparison | None, bool]:
+    """Compare the best cells of a run with the baselines, on a part of the data.
+
+    Returns:
+        The comparison (None if the run holds no finished evaluation), and whether it was
+        interrupted.
+    """
+    header = read_header(directory)
+    events, warnings = read_events(directory)
+    config = with_overrides(from_dict(header.config, f"{directory}/run.json"), **overrides)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    opened = times_opened(Path(directory), "test") if part == "test" else 0
+    if opened:
+        print(
+            f"warning: the test part of this run was opened before ({opened}x). A cell chosen "
+            "after looking at it is no longer an honest result.",
+            file=sys.stderr,
+        )
+    task = load(config)
+    _require_same_data(directory, header, task, config)
+    with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
+        result = run_comparison(
+            config, Path(directory), header, events, task, pool, interrupt, part
+        )
+        return result, interrupt.requested
+
+
+def load(config: SearchConfig) -> Task:
+    """The task of a configuration, its data read and hashed."""
+    from workers.tasks import load_task
+
+    # A user's own factory may stand in the directory the command was typed in.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return load_task(config.task.kind, config.task.data, config.task.options)
+
+
+@contextmanager
+def pool_of(config: WorkersConfig, task: Task) -> Iterator[Pool]:
+    """The pool a configuration asks for, closed at the end whatever happens."""
+    from workers.open_pool import open_pool
+
+    limits = Limits(config.evaluation_seconds, config.stall_seconds, config.attempts)
+    pool = open_pool(
+        config.workers,
+        task,
+        limits,
+        address=config.address,
+        workers_per_gpu=config.workers_per_gpu,
+        dashboard=config.dashboard,
+    )
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
+    strategy = make_strategy(config)
+    waiting = replay(strategy, record.events)
+    told = [event for event in record.events if isinstance(event, Told)]
+    clock = Clock(before=max((event.elapsed for event in told), default=0.0))
+    budget = Budget(config.budget.evaluations, _seconds(config))
+    line = ProgressLine(strategy, budget, clock, record.header.unit, record.header.higher_is_better)
+    line.told(told, here=False)
+    if told or waiting:
+        print(
+            f"resuming {record.directory}: {len(told)} evaluations recorded, "
+            f"{len(waiting)} in flight will be run again",
+            file=sys.stderr,
+        )
+    comparison = None
+    with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
+        clock.restart()
+        mean: list[float] = [event.seconds for event in told]
+
+        def on_told(events: Sequence[Told]) -> None:
+            mean.extend(event.seconds for event in events)
+            line.told(events)
+            if budget.seconds is not None:
+                loop.budget = replace(
+                    budget,
+                    seconds=budget.seconds
+                    - comparison_seconds(config.compare, mean, pool.capacity),
+                )
+
+        loop = Loop(
+            strategy=strategy,
+            pool=pool,
+            saver=record,
+            training=config.training,
+            budget=budget,
+            waiting=waiting,
+            clock=clock,
+            interrupt=interrupt,
+            grace_seconds=config.workers.grace_seconds,
+            on_told=on_told,
+            on_tick=line.show,
+        )
+        reason = loop.run()
+        line.end()
+        events, _ = read_events(record.directory)
+        if reason != "interrupted" and config.compare.seeds > 0:
+            comparison = run_comparison(
+                config, record.directory, record.header, events, task, pool, interrupt
+            )
+            if interrupt.requested:
+                reason = "interrupted"
+    return Outcome(record.directory, record.header, events, reason, comparison)
+
+
+def _seconds(config: SearchConfig) -> float | None:
+    return None if config.budget.hours is None else 3600 * config.budget.hours
+
+
+def _require_same_data(
+    directory: str | Path, header: Header, task: Task, config: SearchConfig
+) -> None:
+    if task.data_sha256 != header.data_sha256:
+        raise SearchError(
+            f"{directory} was searched on other data: SHA-256 {header.data_sha256[:16]} in the "
+            f"run, {task.data_sha256[:16]} in {config.task.data} now. "
+            "Bring back the data, or give a new --run."
+        )
+
+
+def _require_budget(config: SearchConfig) -> None:
+    if config.budget.evaluations is None and config.budget.hours is None:
+        raise SearchError("the search has no end. Add --evaluations N or --hours H.")
+
+
+def _refuse_vanishing(directory: str) -> None:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not Path(directory).is_absolute():
+        raise SearchError(
+            f"--run {directory} is relative, but this is a Ray job, whose working directory "
+            "vanishes with it. Give an absolute path on storage that stays."
+        )
+
+
+def _with_absolute_data(config: SearchConfig) -> SearchConfig:
+    """Paths made absolute, so that a run can be resumed from another directory."""
+    data = config.task.data
+    if data is None or not Path(data).exists():
+        return config
+    return replace(config, task=replace(config.task, data=str(Path(data).resolve())))
+
+
+__all__ = ["Outcome", "RecordError", "SearchError", "load", "pool_of", "resume", "start"]
