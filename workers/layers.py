@@ -222,6 +222,10 @@ class RecurrentStack(nn.Module):
             return y.transpose(0, 1), state
         return self.run(x, state, lengths)
 
+    def recurrent_layers(self) -> list[RecurrentLayer]:
+        """The layers, level by level, forward before backward."""
+        return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
+
     def run(
         self, x: Tensor, state: Tensor | None, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor]:
@@ -232,14 +236,13 @@ class RecurrentStack(nn.Module):
                 f"({len(self.layers)}, S, B, hidden)."
             )
         finals = []
-        for level in range(0, len(self.layers), self.directions):
+        layers = self.recurrent_layers()
+        for level in range(0, len(layers), self.directions):
             if level:
                 x = self.dropout(x)
             outputs = []
             for k in range(level, level + self.directions):
-                layer = self.layers[k]
-                assert isinstance(layer, RecurrentLayer)
-                y, final = layer.run(x, None if state is None else state[k], lengths)
+                y, final = layers[k].run(x, None if state is None else state[k], lengths)
                 outputs.append(y)
                 finals.append(final)
             x = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]

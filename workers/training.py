@@ -69,10 +69,8 @@ def evaluate(
     # fork_rng leaves the caller's generators as they were, whatever is drawn in here.
     with torch.random.fork_rng():
         try:
-            torch.manual_seed(request.seed)
-            model = SequenceModel(Genome.from_json(request.genome), task, request.training)
+            model = build(request, task)
             parameters = model.parameters_total
-            model.to(device())
             train(model, task, request, report)
             metric = measure(model, task, request.part)
         except Diverged as error:
@@ -90,6 +88,25 @@ def evaluate(
         failure=None,
         **known(),  # type: ignore[arg-type]
     )
+
+
+def build(request: Request, task: Task) -> SequenceModel:
+    """The untrained model of a request. Seeds torch's generators, which dropout draws from too."""
+    torch.manual_seed(request.seed)
+    model = SequenceModel(Genome.from_json(request.genome), task, request.training)
+    return model.to(device())
+
+
+def trained(request: Request, task: Task) -> tuple[SequenceModel, float]:
+    """The trained model of a request and its metric, the same bits as ``evaluate`` gives.
+
+    Raises:
+        Diverged: If loss or metric is not finite.
+    """
+    with torch.random.fork_rng():
+        model = build(request, task)
+        train(model, task, request, lambda progress: None)
+        return model, measure(model, task, request.part)
 
 
 def train(model: SequenceModel, task: Task, request: Request, report: OnProgress) -> None:
