@@ -32,7 +32,8 @@ def multiply_adds(genome: Genome, input_size: int, hidden_size: int) -> int:
         if node.op == "linear":
             total += _matrix_numbers(node.inputs, input_size, hidden_size)
         else:
-            total += OPS[node.op].cost * max(1, len(node.inputs) - 1) * hidden_size
+            op = OPS[node.op]
+            total += (op.cost + len(node.inputs) - op.min_inputs) * hidden_size
     return total
 
 

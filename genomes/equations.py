@@ -24,7 +24,12 @@ from genomes.ops import OPS
 
 STATE_NAMES = ("h", "c", "d")
 MAX_CHARACTERS = 20_000
+MAX_BIAS_INIT = 10**9
 _NEW = "_new"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def parse_equations(text: str) -> Genome:
@@ -60,15 +65,16 @@ class _Reader:
         self.values = {"x": 0} | {name: k + 1 for k, name in enumerate(STATE_NAMES[:states])}
 
     def read(self, number: int, line: str) -> None:
-        self.where = f"line {number} ({line if len(line) < 60 else line[:57] + '...'})"
+        self.where = f"line {number} ({_cut(line)})"
         name, equals, right = line.partition("=")
         name = name.strip().replace("'", _NEW)
         if not equals or not name.isidentifier():
             raise InvalidGenome(f"{self.where}: not of the form  name = expression.")
         if name in self.values:
             raise InvalidGenome(f"{self.where}: {name.replace(_NEW, chr(39))} has a value already.")
+        self.right = re.sub(r"(\w)'", rf"\1{_NEW}", right.strip())
         try:
-            tree = ast.parse(re.sub(r"(\w)'", rf"\1{_NEW}", right.strip()), mode="eval")
+            tree = ast.parse(self.right, mode="eval")
         except (SyntaxError, RecursionError, MemoryError, ValueError):
             raise InvalidGenome(f"{self.where}: the right side is no expression.") from None
         try:
@@ -88,7 +94,9 @@ class _Reader:
             return self.infix(tree)
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
             return self.call(tree.func.id, tree)
-        raise InvalidGenome(f"{self.where}: {ast.unparse(tree)!r} is no value, sum or call.")
+        # Not ast.unparse: it fails on numbers of thousands of digits.
+        part = _cut(ast.get_source_segment(self.right, tree) or "").replace(_NEW, "'")
+        raise InvalidGenome(f"{self.where}: {part!r} is no value, sum or call.")
 
     def infix(self, tree: ast.BinOp) -> int:
         if isinstance(tree.op, ast.Sub):
@@ -112,13 +120,17 @@ class _Reader:
         for keyword in tree.keywords:
             if op != "linear" or keyword.arg not in ("bias", "bias_init"):
                 raise InvalidGenome(f"{self.where}: {op} takes no {keyword.arg!r}.")
+            if keyword.arg in options:
+                raise InvalidGenome(f"{self.where}: {keyword.arg} stands twice in one call.")
             try:
                 options[keyword.arg] = ast.literal_eval(keyword.value)
-            except ValueError:
+            except (ValueError, TypeError):
                 raise InvalidGenome(f"{self.where}: {keyword.arg} is no plain number.") from None
         bias, init = options.get("bias", op == "linear"), options.get("bias_init", 0.0)
         if not isinstance(bias, bool) or type(init) not in (int, float):
             raise InvalidGenome(f"{self.where}: bias is True or False, bias_init a number.")
+        if abs(init) > MAX_BIAS_INIT:
+            raise InvalidGenome(f"{self.where}: bias_init is beyond {MAX_BIAS_INIT:,}.")
         return self.node(op, tuple(self.value(a) for a in tree.args), bias, float(init))
 
     def node(

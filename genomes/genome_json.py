@@ -6,6 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from genomes.genome import MAX_NODES, Genome, InvalidGenome, Node
+from genomes.ops import OPS
 
 FORMAT = "evo-nas-genome"
 VERSION = 1
@@ -120,8 +121,10 @@ def _node(index: int, entry: Any) -> Node:
     op = entry.get("op")
     if not isinstance(op, str):
         raise InvalidGenome(f"{where}: 'op' is {_kind(op)}, not text.")
-    if len(op) > 40:
-        raise InvalidGenome(f"{where} has the unknown operation {_short(op)}.")
+    if op not in OPS:
+        raise InvalidGenome(
+            f"{where} has the unknown operation {_short(op)}. Known are: {', '.join(OPS)}."
+        )
     bias = entry.get("bias", False)
     if type(bias) is not bool:
         raise InvalidGenome(f"{where} ({op}): 'bias' is {_kind(bias)}, not true or false.")

@@ -31,8 +31,8 @@ class Op:
         formula: The output in terms of the sources a, b, c, ...
         derivative: Derivative with respect to each source in turn, separated by
             semicolons; y is the output.
-        cost: Element-wise operations per output component for two sources
-            (products of matrices are counted by ``genomes.cost``).
+        cost: Element-wise operations per output component for the fewest sources; each
+            further source adds one (products of matrices are counted by ``genomes.cost``).
     """
 
     name: str
