@@ -119,8 +119,7 @@ def resume(
         config = with_overrides(config, **overrides)
         for warning in record.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        task = load(config)
-        _require_same_data(directory, record.header, task, config)
+        task = load_same_data(config, record.header)
         return _session(config, record, task)
 
 
@@ -145,8 +144,7 @@ def compare_run(
             "after looking at it is no longer an honest result.",
             file=sys.stderr,
         )
-    task = load(config)
-    _require_same_data(directory, header, task, config)
+    task = load_same_data(config, header)
     with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
         result = run_comparison(
             config, Path(directory), header, events, task, pool, interrupt, part
@@ -162,6 +160,22 @@ def load(config: SearchConfig) -> Task:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     return load_task(config.task.kind, config.task.data, config.task.options)
+
+
+def load_same_data(config: SearchConfig, header: Header) -> Task:
+    """The task of a run, its data checked to be those the run was searched on.
+
+    Raises:
+        SearchError: If they differ.
+    """
+    task = load(config)
+    if task.data_sha256 != header.data_sha256:
+        raise SearchError(
+            f"the run was searched on other data: SHA-256 {header.data_sha256[:16]} then, "
+            f"{task.data_sha256[:16]} in {config.task.data} now. "
+            "Bring back the data (--data says where they lie), or begin a new run."
+        )
+    return task
 
 
 @contextmanager
@@ -240,17 +254,6 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
 
 def _seconds(config: SearchConfig) -> float | None:
     return None if config.budget.hours is None else 3600 * config.budget.hours
-
-
-def _require_same_data(
-    directory: str | Path, header: Header, task: Task, config: SearchConfig
-) -> None:
-    if task.data_sha256 != header.data_sha256:
-        raise SearchError(
-            f"{directory} was searched on other data: SHA-256 {header.data_sha256[:16]} in the "
-            f"run, {task.data_sha256[:16]} in {config.task.data} now. "
-            "Bring back the data, or give a new --run."
-        )
 
 
 def _require_budget(config: SearchConfig) -> None:

@@ -89,8 +89,7 @@ class RecurrentLayer(nn.Module):
         node i, ``node{i}_bias`` and ``node{i}_scale`` (hidden,)."""
         flat = self.weights
         return {
-            w.name: flat[w.offset : w.offset + _numbers(w.shape)].view(w.shape)
-            for w in self.layout
+            w.name: flat[w.offset : w.offset + _numbers(w.shape)].view(w.shape) for w in self.layout
         }
 
     @torch.no_grad()
@@ -127,9 +126,7 @@ class RecurrentLayer(nn.Module):
             return y.transpose(0, 1), state
         return self.run(x, state, lengths)
 
-    def run(
-        self, x: Tensor, state: Tensor | None, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def run(self, x: Tensor, state: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Run time-first sequences: x (T, B, input), lengths (B,) or None."""
         if x.dim() != 3 or x.shape[2] != self.input_size:
             raise ValueError(
@@ -226,9 +223,7 @@ class RecurrentStack(nn.Module):
         """The layers, level by level, forward before backward."""
         return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
 
-    def run(
-        self, x: Tensor, state: Tensor | None, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def run(self, x: Tensor, state: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Run time-first sequences: x (T, B, input), lengths (B,) or None."""
         if state is not None and (state.dim() != 4 or state.shape[0] != len(self.layers)):
             raise ValueError(

@@ -18,9 +18,8 @@ def open_pool(
     """A pool of ``workers``: 0 runs in this process, None is one per core or GPU share."""
     if workers == 0:
         from workers.local import LocalPool
-        from workers.training import evaluate
 
-        return LocalPool(task, limits, evaluate)
+        return LocalPool(task, limits)
     from workers.pool import open_ray_pool
 
     return open_ray_pool(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -47,15 +47,20 @@ def evaluate(
         A result; ``diverged`` if loss or metric became non-finite, ``out_of_memory`` if
         memory did not suffice. Every other exception is the caller's.
     """
+    for item in evaluation(request, task, worker):
+        if isinstance(item, Result):
+            return item
+        if on_progress is not None:
+            on_progress(item)
+    raise AssertionError("an evaluation ends with its result")
+
+
+def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progress | Result]:
+    """``evaluate`` step by step: progress about every twentieth of the budget, then the result."""
     started = time.perf_counter()
     curve: list[tuple[int, float]] = []
     parameters = 0
     engine = engine_name(request.training.engine)
-
-    def report(progress: Progress) -> None:
-        curve.append((progress.step, progress.loss))
-        if on_progress is not None:
-            on_progress(progress)
 
     def known() -> dict[str, object]:
         return {
@@ -71,16 +76,20 @@ def evaluate(
         try:
             model = build(request, task)
             parameters = model.parameters_total
-            train(model, task, request, report)
+            for progress in train(model, task, request):
+                curve.append((progress.step, progress.loss))
+                yield progress
             metric = measure(model, task, request.part)
         except Diverged as error:
-            return failed(request, "diverged", str(error), **known())
+            yield failed(request, "diverged", str(error), **known())
+            return
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            return failed(request, "out_of_memory", str(error)[:500], **known())
+            yield failed(request, "out_of_memory", str(error)[:500], **known())
+            return
     fitness = fitness_of(metric, task.metric)
-    return Result(
+    yield Result(
         birth=request.birth,
         seed=request.seed,
         metric=metric,
@@ -105,12 +114,13 @@ def trained(request: Request, task: Task) -> tuple[SequenceModel, float]:
     """
     with torch.random.fork_rng():
         model = build(request, task)
-        train(model, task, request, lambda progress: None)
+        for _ in train(model, task, request):
+            pass
         return model, measure(model, task, request.part)
 
 
-def train(model: SequenceModel, task: Task, request: Request, report: OnProgress) -> None:
-    """Train a model in place for the request's number of optimiser steps.
+def train(model: SequenceModel, task: Task, request: Request) -> Iterator[Progress]:
+    """Train a model in place for the request's number of optimiser steps, reporting its loss.
 
     Raises:
         Diverged: If the loss is not finite, naming the step.
@@ -138,7 +148,7 @@ def train(model: SequenceModel, task: Task, request: Request, report: OnProgress
         state = final.detach()
         since, total = since + 1, total + value
         if step * REPORTS // training.steps > (step - 1) * REPORTS // training.steps:
-            report(Progress(request.birth, step, training.steps, total / since))
+            yield Progress(request.birth, step, training.steps, total / since)
             since, total = 0, 0.0
 
 

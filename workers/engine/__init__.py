@@ -9,9 +9,7 @@ from workers.engine.interface import Engine
 from workers.engine.reference_engine import run_reference
 from workers.engine.torch_engine import run_torch
 
-ENGINES: Mapping[str, Engine] = MappingProxyType(
-    {"reference": run_reference, "torch": run_torch}
-)
+ENGINES: Mapping[str, Engine] = MappingProxyType({"reference": run_reference, "torch": run_torch})
 AUTO = "torch"
 """What ``engine="auto"`` stands for."""
 

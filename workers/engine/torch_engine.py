@@ -58,7 +58,9 @@ def run_torch(
                 if base is None:
                     product = torch.mm(source, matrix)
                 else:
-                    product = torch.addmm(base[t] if isinstance(base, tuple) else base, source, matrix)
+                    product = torch.addmm(
+                        base[t] if isinstance(base, tuple) else base, source, matrix
+                    )
                 _share_out(product, s, registers, hidden)
             elif isinstance(s, Sum):
                 total = registers[s.parts[0]]

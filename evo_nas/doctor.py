@@ -1,0 +1,105 @@
+"""What this installation can do: versions, devices, engine, where our packages come from."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PACKAGES = ("torch", "ray", "deap", "numpy", "pyarrow", "click", "safetensors")
+OURS = ("genomes", "workers", "evo_nas")
+LOW_DISK_GB = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; ``ok`` is False for what keeps a search from running well."""
+
+    topic: str
+    text: str
+    ok: bool = True
+
+
+def examine(directory: Path) -> list[Finding]:
+    """Look at this machine and installation; ``directory`` is where runs would be written."""
+    return [
+        Finding("python", f"{platform.python_version()} on {platform.machine()}"),
+        *(_package(name) for name in PACKAGES),
+        *_origins(directory),
+        *_torch(),
+        Finding("cores", f"{len(os.sched_getaffinity(0))} usable"),
+        _disk(directory),
+        _token(),
+    ]
+
+
+def as_text(findings: list[Finding]) -> str:
+    """One line each; what is wrong is marked."""
+    return "\n".join(f"{'ok ' if f.ok else 'BAD'} {f.topic:<12} {f.text}" for f in findings)
+
+
+def as_plain(findings: list[Finding]) -> list[dict[str, object]]:
+    """For JSON."""
+    return [asdict(finding) for finding in findings]
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        if name == "ray":
+            return Finding(name, "not installed: only --workers 0 works")
+        return Finding(name, "not installed. Install evo-nas again.", ok=False)
+
+
+def _origins(directory: Path) -> list[Finding]:
+    """A folder named like one of our packages in the working directory would shadow ours."""
+    home = Path(__file__).resolve().parent.parent
+    findings = []
+    for name in OURS:
+        spec = importlib.util.find_spec(name)
+        origin = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+        ours = origin is not None and origin.parent.parent == home
+        text = str(origin) if ours else f"{origin}, not beside evo_nas in {home}: it shadows ours"
+        findings.append(Finding(name, text, ok=ours))
+    return findings
+
+
+def _torch() -> list[Finding]:
+    try:
+        torch = importlib.import_module("torch")
+        engine = importlib.import_module("workers.engine")
+    except ImportError as error:
+        return [Finding("engine", f"torch cannot be imported: {error}", ok=False)]
+    count = torch.cuda.device_count()
+    names = [torch.cuda.get_device_name(i) for i in range(count)]
+    devices = ", ".join(names) if names else "no GPU: candidates train on the CPU"
+    return [
+        Finding("devices", devices),
+        Finding("engine", f"{engine.AUTO} (what 'auto' stands for; also: reference)"),
+    ]
+
+
+def _disk(directory: Path) -> Finding:
+    existing = directory if directory.exists() else Path(".")
+    free = shutil.disk_usage(existing).free / 1e9
+    return Finding("disk", f"{free:,.1f} GB free for runs in {existing.resolve()}", free > LOW_DISK_GB)
+
+
+def _token() -> Finding:
+    """A Ray cluster without a token runs code of anyone who reaches its port."""
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return Finding("token", "RAY_AUTH_MODE is not 'token'; set it before 'ray start --head'")
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return Finding("token", "RAY_AUTH_TOKEN is set")
+    if not path.is_file():
+        return Finding("token", f"RAY_AUTH_MODE is 'token', but {path} is missing", ok=False)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return Finding("token", f"{path} has mode {mode:04o}, which must be 0600", ok=mode == 0o600)

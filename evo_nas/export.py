@@ -1,0 +1,65 @@
+"""Takes a cell home: stand-alone source, and on request the trained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evo_nas.config import from_dict
+from evo_nas.events import Asked, Event, Told
+from evo_nas.record import Header
+from genomes.canonical import canonical
+from genomes.genome import Genome
+from genomes.source import python_source
+
+
+def export_source(events: Sequence[Event], header: Header, birth: int) -> str:
+    """The Python source of a birth's cell, as it was trained (its canonical form)."""
+    asked = _asked(events, birth)
+    told = next((e for e in events if isinstance(e, Told) and e.birth == birth), None)
+    note = f"Birth {birth} of a search on the task {header.task!r}, digest {asked.digest}."
+    if told is not None and told.metric is not None:
+        unit = f" {header.unit}" if header.unit else ""
+        note += (
+            f" Validation {header.metric} {told.metric:.4f}{unit}, {told.parameters:,} parameters, "
+            f"hidden size {asked.hidden_size}."
+        )
+    return python_source(canonical(Genome.from_json(asked.genome)), note=note)
+
+
+def export_weights(events: Sequence[Event], header: Header, birth: int, path: Path) -> float:
+    """Train a birth again exactly as in the search, and write its recurrent layers' weights.
+
+    The file is safetensors; names are ``layer{l}.`` followed by the names in the exported source.
+
+    Returns:
+        The metric reached, equal to the recorded one on the same machine type.
+    """
+    from safetensors.torch import save_file
+
+    from evo_nas.search import load_same_data
+    from workers.messages import Request
+    from workers.training import trained
+
+    asked = _asked(events, birth)
+    config = from_dict(header.config)
+    training = replace(config.training, hidden_size=asked.hidden_size)
+    request = Request(birth, asked.genome, asked.seed, training)
+    model, metric = trained(request, load_same_data(config, header))
+    tensors = {
+        f"layer{number}.{name}": tensor.detach().cpu().clone()
+        for number, layer in enumerate(model.recurrent.recurrent_layers())
+        for name, tensor in layer.named_weights().items()
+    }
+    save_file(tensors, path, metadata={"birth": str(birth), "digest": asked.digest})
+    return metric
+
+
+def _asked(events: Sequence[Event], birth: int) -> Asked:
+    from evo_nas.lineage import LineageError
+
+    for event in events:
+        if isinstance(event, Asked) and event.birth == birth:
+            return event
+    raise LineageError(f"there is no birth {birth}.")

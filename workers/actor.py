@@ -1,0 +1,109 @@
+"""The process that evaluates: a thin shell round an evaluator, made an actor by the pool."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from workers.evaluator import load_evaluator, plain, settle, tail
+from workers.messages import Progress, Request, Result
+
+REPORT_SECONDS = 0.2
+"""Least time between two progress reports: a chatty evaluator must not flood the manager."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a worker says of itself when it is ready, or why it will never be.
+
+    Attributes:
+        name: For example ``worker-3@host``.
+        pid: Its process on that host.
+        error: Why it cannot evaluate; empty if it can.
+    """
+
+    name: str
+    pid: int
+    error: str = ""
+
+
+class Worker:
+    """Evaluates one request at a time."""
+
+    def __init__(self, number: int) -> None:
+        self._name = f"worker-{number}@{socket.gethostname()}"
+
+    def start(self, evaluate: str, task: Sequence[Any], needs_gpu: bool) -> Started:
+        """Load the evaluator and the task.
+
+        Errors are returned, not raised, because Ray would wrap them in texts of its own.
+
+        Args:
+            evaluate: The evaluator as ``package.module:function``.
+            task: One reference to the task. It is wrapped so that Ray does not fetch it, and
+                import what it needs, before the evaluator's module has been imported.
+            needs_gpu: Whether to refuse to evaluate without a GPU.
+        """
+        try:
+            self._evaluate = load_evaluator(evaluate)
+            self._task = ray.get(task[0])
+            _one_thread()
+            if needs_gpu:
+                _check_gpu()
+        except BaseException as error:
+            return Started(self._name, os.getpid(), tail(error))
+        return Started(self._name, os.getpid())
+
+    def evaluations(self, request: Request) -> Iterator[Progress | Result]:
+        """Evaluate a request: any number of progress reports, then the result.
+
+        The evaluator runs in a thread of its own, so that its reports leave the process while
+        it goes on.
+        """
+        reports: queue.SimpleQueue[Progress | Result] = queue.SimpleQueue()
+        last = 0.0
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal last
+            report = plain(progress, request)
+            if time.monotonic() - last >= REPORT_SECONDS:
+                last = time.monotonic()
+                reports.put(report)
+
+        def run() -> None:
+            reports.put(settle(self._evaluate, request, self._task, on_progress, self._name))
+
+        # A daemon, so that a hanging evaluator cannot keep the process from ending.
+        threading.Thread(target=run, name="evaluation", daemon=True).start()
+        while True:
+            report = reports.get()
+            yield report
+            if isinstance(report, Result):
+                return
+
+
+def _one_thread() -> None:
+    # Two threads per worker on a busy machine collapse. Where torch comes later,
+    # OMP_NUM_THREADS has the same effect.
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+def _check_gpu() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RuntimeError(
+            "Ray gave this worker a share of a GPU, but this torch cannot use one. Install a "
+            "torch built for it, or hide the GPUs from Ray with CUDA_VISIBLE_DEVICES= (empty)."
+        )
