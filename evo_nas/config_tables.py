@@ -1,0 +1,178 @@
+"""The tables of a configuration: one frozen dataclass each, with every default and range.
+
+The defaults of ``[training]`` stand in `workers.messages.Training`, which crosses to the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from evo_nas.config_check import Range
+from workers.messages import Training
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """Table ``[task]``: what the cells are trained on.
+
+    Attributes:
+        kind: ``text``, ``classification``, ``forecasting`` or ``package.module:factory``.
+        data: What the task reads, usually a path; None for the task's own default.
+        options: Every other key of the table, passed on to the task, which checks them.
+    """
+
+    kind: str = "text"
+    data: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EvolutionConfig:
+    """Table ``[evolution]``: how candidates are chosen (Real et al. 2019, Algorithm 1).
+
+    Attributes:
+        strategy: ``regularized`` evolution or ``random`` search.
+        population: P, the individuals told last; see `population_for`.
+        sample_size: S, drawn with replacement; the best of them is the parent.
+        identity_rate: Probability of training the parent's cell again instead of a child.
+        identity_limit: How often one digest is trained again at most.
+        duplicate_draws: How often a child whose digest is known is drawn again.
+        published: Whether the initial population holds the published cells.
+        parameter_limit: Most recurrent parameters, in those of ``lstm`` at the hidden size.
+        equal_parameters: Solve the hidden size for each candidate, so that all have about
+            as many recurrent parameters as ``lstm`` at the configured hidden size.
+    """
+
+    strategy: Literal["regularized", "random"] = "regularized"
+    population: int = 50
+    sample_size: int = 10
+    identity_rate: float = 0.05
+    identity_limit: int = 3
+    duplicate_draws: int = 20
+    published: bool = True
+    parameter_limit: float = 1.5
+    equal_parameters: bool = False
+
+
+PRESETS: Mapping[str, Mapping[str, int]] = {"real2019": {"population": 100, "sample_size": 25}}
+"""Values of ``evolution.preset``; keys written beside it win. Real et al. 2019: P 100, S 25."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetConfig:
+    """Table ``[budget]``: when the search ends; whichever limit is met first, None for none.
+
+    Attributes:
+        evaluations: Evaluations of the whole run, failed ones included.
+        hours: Wall-clock hours of the whole run, the comparison at its end included; pauses
+            between its sessions do not count.
+    """
+
+    evaluations: int | None = None
+    hours: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersConfig:
+    """Table ``[workers]``: where and how evaluations run; none of it changes their outcome.
+
+    Attributes:
+        workers: Number of workers; None for one per core or GPU share, 0 for in process.
+        address: Address of a Ray cluster, ``auto`` for the one this machine is part of;
+            ``local`` starts a Ray of its own.
+        workers_per_gpu: n workers share a GPU, each 1/n of it.
+        evaluation_seconds: Time limit of one evaluation; None for none.
+        stall_seconds: A worker without a sign of life for so long is replaced.
+        attempts: How often one request is tried before it counts as ``worker_lost``.
+        grace_seconds: After an interrupt, how long running evaluations may still finish.
+        dashboard: Whether Ray's dashboard is started.
+    """
+
+    workers: int | None = None
+    address: str = "local"
+    workers_per_gpu: int = 1
+    evaluation_seconds: float | None = None
+    stall_seconds: float = 300.0
+    attempts: int = 3
+    grace_seconds: float = 20.0
+    dashboard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompareConfig:
+    """Table ``[compare]``: how the best cells are compared with the baselines.
+
+    Attributes:
+        baselines: Published cells trained under the same budget at equal parameters.
+        seeds: Seeds per cell; 0 for no comparison at the end of a search.
+        top: How many of the best cells take part.
+    """
+
+    baselines: tuple[str, ...] = ("gru", "lstm")
+    seeds: int = 3
+    top: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """Everything a run is configured by.
+
+    Attributes:
+        space: Fields of ``genomes.space.SearchSpace`` that differ from its defaults.
+        run: The run directory; None if it was not given.
+        seed: Every random draw of the search derives from it.
+    """
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    training: Training = field(default_factory=Training)
+    space: dict[str, Any] = field(default_factory=dict)
+    evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+    compare: CompareConfig = field(default_factory=CompareConfig)
+    run: str | None = None
+    seed: int = 0
+
+
+TABLES: Mapping[str, type] = {
+    "task": TaskConfig,
+    "training": Training,
+    "evolution": EvolutionConfig,
+    "budget": BudgetConfig,
+    "workers": WorkersConfig,
+    "compare": CompareConfig,
+}
+TOP_LEVEL: Mapping[str, Any] = {"run": str | None, "seed": int}
+_COUNT = Range(at_least=1)
+_NATURAL = Range(at_least=0)
+_POSITIVE = Range(above=0)
+
+RANGES: Mapping[str, Range] = {
+    "hidden_size": _COUNT,
+    "num_layers": _COUNT,
+    "dropout": Range(at_least=0, below=1),
+    "batch_size": _COUNT,
+    "steps": _COUNT,
+    "learning_rate": _POSITIVE,
+    "clip_norm": _POSITIVE,
+    "population": Range(at_least=2),
+    "sample_size": _COUNT,
+    "identity_rate": Range(at_least=0, at_most=1),
+    "identity_limit": _NATURAL,
+    "duplicate_draws": _NATURAL,
+    "parameter_limit": _POSITIVE,
+    "evaluations": _COUNT,
+    "hours": _POSITIVE,
+    "workers": _NATURAL,
+    "workers_per_gpu": _COUNT,
+    "evaluation_seconds": _POSITIVE,
+    "stall_seconds": _POSITIVE,
+    "attempts": _COUNT,
+    "grace_seconds": _NATURAL,
+    "seeds": _NATURAL,
+    "top": _COUNT,
+    "seed": _NATURAL,
+}
+"""By key: no two tables share one."""
