@@ -1,0 +1,82 @@
+"""Files that survive a crash, and the lock that keeps a second manager out of a run."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+TEMPORARY = ".tmp"
+"""Suffix of files being written. A crash may leave one; every reader passes it over."""
+
+
+class RunLocked(RuntimeError):
+    """Another process writes to this run; the message names it."""
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Put a new file in place whole or not at all, and on disk when this returns.
+
+    Raises:
+        FileExistsError: If the file exists already: nothing is written twice.
+        OSError: If the disk refuses; then the file does not exist.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists already and is never written again.")
+    temporary = path.with_name(path.name + TEMPORARY)
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable: a rename is on disk only after this."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """Create a directory and its parents, durably; one that exists is fine."""
+    if not directory.is_dir():
+        make_directory(directory.parent)
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
+
+
+class Lock:
+    """Holds ``path`` until `release`, or until the process ends in whatever way.
+
+    The file stays: deleting it would let two processes hold locks on different files of one
+    name. The kernel drops the lock with the process, so a dead holder blocks nobody.
+
+    Raises:
+        RunLocked: On construction, if another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # Python's descriptors are closed on exec, so no worker inherits the lock.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._descriptor, 200).decode("utf-8", "replace").strip()
+            os.close(self._descriptor)
+            raise RunLocked(
+                f"{path.parent} is in use by {holder or 'another process'}. "
+                "Stop that process, or wait until it ends."
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+
+    def release(self) -> None:
+        """Let others in. A second call does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
