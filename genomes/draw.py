@@ -80,7 +80,12 @@ def svg(genome: Genome) -> str:
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="#555"/></marker></defs>',
     ]
-    lines += [_svg_edge(edge, at) for edge in edges]
+    for box in boxes:
+        arriving = [edge for edge in edges if edge.target == box.key]
+        # Spread over the box, so that two arrows into one box stay two.
+        for place, edge in enumerate(arriving, start=1):
+            shift = WIDTH * (place / (len(arriving) + 1) - 0.5)
+            lines.append(_svg_edge(edge, at, shift))
     for row in rows:
         lines += [_svg_box(box, *at[box.key], dashed=box.key in dead) for box in row]
     return "\n".join([*lines, "</svg>"]) + "\n"
@@ -185,10 +190,10 @@ def _svg_box(box: _Box, x: float, y: float, *, dashed: bool) -> str:
     )
 
 
-def _svg_edge(edge: _Edge, at: dict[str, tuple[float, float]]) -> str:
+def _svg_edge(edge: _Edge, at: dict[str, tuple[float, float]], shift: float) -> str:
     x1, y1 = at[edge.source]
     x2, y2 = at[edge.target]
-    y1 += HEIGHT
+    x2, y1 = x2 + shift, y1 + HEIGHT
     bend = (y2 - y1) / 2
     curve = f"M{x1:g} {y1:g}C{x1:g} {y1 + bend:g} {x2:g} {y2 - bend:g} {x2:g} {y2:g}"
     path = f'<path d="{curve}" fill="none" stroke="#555" marker-end="url(#tip)"/>'

@@ -85,8 +85,8 @@ class _Growth:
         match pick_weighted(self.rng, PIECES):
             case "gate" if room >= 4 and self.gating():
                 self.gated()
-            case "combination" if self.plain():
-                self.combination(pick(self.rng, self.plain()))
+            case "combination" if self.joining():
+                self.combination(pick(self.rng, self.joining()))
             case "activation" if self.space.activations:
                 self.node(pick(self.rng, self.space.activations), [self.source()])
             case "scale" if self.space.scales:
@@ -166,12 +166,10 @@ class _Growth:
 
     def combination(self, op: str) -> int:
         """A combination of two, seldom three, values."""
-        count = 3 if op != "sub" and self.rng.random() < 0.15 else 2
+        three = op == "blend" or (op != "sub" and self.rng.random() < 0.15)
         chosen: list[int] = []
-        while len(chosen) < min(count, len(self.elementwise())):
+        while len(chosen) < 2 + three:
             chosen.append(self.source(avoid=chosen))
-        if len(chosen) < 2:
-            return self.unit()
         return self.node(op, chosen)
 
     def node(self, op: str, inputs: list[int]) -> int:
@@ -194,6 +192,12 @@ class _Growth:
         if "sigmoid" not in self.space.activations:
             return []
         return [op for op in ("blend", "mul") if op in self.space.combinations]
+
+    def joining(self) -> list[str]:
+        """What a combination can be; a blend only where there is no sigmoid to make it a gate."""
+        if "sigmoid" in self.space.activations:
+            return self.plain()
+        return list(self.space.combinations)
 
     def plain(self) -> list[str]:
         return [op for op in self.space.combinations if op != "blend"]

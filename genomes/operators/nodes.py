@@ -102,11 +102,15 @@ def new_gate(draft: Draft, space: SearchSpace, output_state: int) -> int | None:
 def gate_for(
     draft: Draft, space: SearchSpace, rng: np.random.Generator, readable: list[int]
 ) -> int | None:
-    """A readable sigmoid (one time in three) or a new gate; None in a space without sigmoid."""
+    """A readable sigmoid (one time in three) or a new gate; in a space without sigmoid any value
+    will do. None if nothing is readable."""
     known = [v for v in readable if v in draft.nodes and draft.nodes[v].op == "sigmoid"]
     if known and rng.random() < 1 / 3:
         return pick(rng, known)
-    return new_gate(draft, space, draft.states[0])
+    gate = new_gate(draft, space, draft.states[0])
+    if gate is None and readable:
+        return pick(rng, readable)
+    return gate
 
 
 def _replaced(draft: Draft, value: int, by: int) -> Record:
