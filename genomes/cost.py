@@ -56,7 +56,7 @@ def nearest_size(count: Callable[[int], int], target: int, largest: int = 65_536
     while count(high) < target:
         low, high = high, high * 2
         if low > largest:
-            raise ValueError(f"no hidden size up to {largest} reaches {target:,} parameters.")
+            raise ValueError(f"no hidden size up to {largest:,} reaches {target:,} parameters.")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) < target else (low, middle)

@@ -255,8 +255,9 @@ def _names_like(parent: Genome, names: Mapping[int, str], child: Genome) -> dict
     result = _state_names(child)
     wanted = [value for value in _named_values(child) if value not in result]
     free = {value: name for value, name in names.items() if not name.endswith("'")}
-    # First the values computed identically, then those of the same operation, then in order.
-    for same in (_deep_key, _shallow_key):
+    # First the values computed identically, then those made of the same values by another
+    # operation, then those made by the same operations.
+    for same in (_deep_key, _inputs_key, _shallow_key):
         keys: dict[object, list[int]] = {}
         for value in free:
             keys.setdefault(same(parent, value), []).append(value)
@@ -284,6 +285,12 @@ def _deep_key(genome: Genome, value: int) -> object:
             below.sort(key=repr)
         keys[genome.first_node + i] = hash((node.op, node.bias, node.bias_init, tuple(below)))
     return keys[value]
+
+
+def _inputs_key(genome: Genome, value: int) -> object:
+    """The expressions a value is made of, whatever operation joins them."""
+    node = genome.node_of(value)
+    return tuple(sorted(repr(_deep_key(genome, v)) for v in node.inputs)) if node else value
 
 
 def _shallow_key(genome: Genome, value: int) -> object:
