@@ -1,0 +1,211 @@
+"""Whole searches in processes of their own: recorded, killed, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evo_nas.events import Asked, Told
+from evo_nas.record import read_events
+from tests.tiny import arguments, begin, evo_nas, tiny_text, wait_for_segments
+
+
+def told(run: Path) -> list[Told]:
+    return [event for event in read_events(run)[0] if isinstance(event, Told)]
+
+
+def asked(run: Path) -> list[Asked]:
+    return [event for event in read_events(run)[0] if isinstance(event, Asked)]
+
+
+def outcome(event: Told) -> Told:
+    """A result without what the clock decides."""
+    return replace(event, seconds=0.0, finished=0.0, elapsed=0.0)
+
+
+def test_a_search_ends_with_the_best_cells_the_baselines_and_three_next_commands(
+    tmp_path: Path,
+) -> None:
+    done = evo_nas(*arguments(tmp_path, "--evaluations", "8", "--seeds", "2", "--top", "1"))
+    assert done.returncode == 0, done.stderr
+    assert "best cells of the search" in done.stdout
+    for name in ("gru", "lstm"):
+        assert any(line.startswith(name) for line in done.stdout.splitlines())
+    commands = [line for line in done.stdout.splitlines() if line.startswith("  evo-nas ")]
+    assert [c.split()[1] for c in commands] == ["lineage", "export", "resume"]
+    assert "8/8 evaluations" in done.stderr
+    assert len(told(tmp_path / "run")) == 8
+
+
+def test_the_next_commands_work_as_printed(tmp_path: Path) -> None:
+    done = evo_nas(*arguments(tmp_path, "--evaluations", "6", "--seeds", "0"))
+    commands = [line.split() for line in done.stdout.splitlines() if line.startswith("  evo-nas ")]
+    for words in commands:
+        result = evo_nas(*words[1:])
+        assert result.returncode == 0, (words, result.stderr)
+
+
+def test_the_same_search_twice_gives_the_same_record(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        done = evo_nas(*arguments(tmp_path, "--evaluations", "8", "--seeds", "0", run=name))
+        assert done.returncode == 0, done.stderr
+    first, second = (read_events(tmp_path / name)[0] for name in ("one", "two"))
+    assert [outcome(e) if isinstance(e, Told) else e for e in first] == [
+        outcome(e) if isinstance(e, Told) else e for e in second
+    ]
+
+
+def test_a_killed_search_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    budget = ("--evaluations", "14", "--seeds", "0")
+    run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
+    process = begin(arguments(tmp_path, *budget))
+    wait_for_segments(run, 5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = told(run)
+    assert 4 <= len(before) < 14
+
+    resumed = evo_nas("resume", str(run))
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{len(before)} evaluations recorded" in resumed.stderr
+    assert Counter(event.birth for event in told(run)) == Counter(range(14))
+    assert told(run)[: len(before)] == before
+
+    assert evo_nas(*arguments(tmp_path, *budget, run="undisturbed")).returncode == 0
+    assert asked(run) == asked(undisturbed)
+    assert [outcome(e) for e in told(run)] == [outcome(e) for e in told(undisturbed)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_search_records_what_finishes_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    run = tmp_path / "run"
+    process = begin(arguments(tmp_path, "--evaluations", "500", "--seeds", "0"))
+    wait_for_segments(run, 3)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert f"evo-nas resume {run}" in errors
+    events = read_events(run)[0]
+    births = {event.birth for event in events if isinstance(event, Told)}
+    assert births == {event.birth for event in events if isinstance(event, Asked)}
+    assert len(births) < 500
+
+
+def test_a_run_directory_is_never_searched_twice(tmp_path: Path) -> None:
+    words = arguments(tmp_path, "--evaluations", "4", "--seeds", "0")
+    assert evo_nas(*words).returncode == 0
+    again = evo_nas(*words)
+    assert again.returncode == 1
+    assert f"evo-nas resume {tmp_path / 'run'}" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_resume_takes_a_larger_budget_and_other_workers(tmp_path: Path) -> None:
+    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
+    run = tmp_path / "run"
+    before = told(run)
+    more = evo_nas("resume", str(run), "--evaluations", "9", "--workers", "1", "--seeds", "0")
+    assert more.returncode == 0, more.stderr
+    assert told(run)[:4] == before
+    assert sorted(event.birth for event in told(run)) == list(range(9))
+
+
+def test_resume_refuses_another_configuration_and_shows_the_difference(tmp_path: Path) -> None:
+    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
+    run = tmp_path / "run"
+    config = tmp_path / "search.toml"
+    config.write_text("[training]\nhidden_size = 8\nsteps = 5\nbatch_size = 4\n")
+    refused = evo_nas("resume", str(run), str(config))
+    assert refused.returncode == 1
+    assert "training.steps: 4 in the run, 5 now" in refused.stderr
+    assert "Resume without the file, or give a new --run." in refused.stderr
+
+
+def test_resume_refuses_other_data(tmp_path: Path) -> None:
+    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
+    tiny_text(tmp_path).write_text("other " * 500)
+    refused = evo_nas("resume", str(tmp_path / "run"), "--evaluations", "6")
+    assert refused.returncode == 1
+    assert "searched on other data" in refused.stderr
+
+
+def test_a_search_without_an_end_is_refused(tmp_path: Path) -> None:
+    refused = evo_nas(*arguments(tmp_path))
+    assert refused.returncode == 1
+    assert "--evaluations N or --hours H" in refused.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_time_budget_ends_the_search_and_leaves_room_for_the_comparison(tmp_path: Path) -> None:
+    words = arguments(tmp_path, "--hours", "0.0015", "--seeds", "1", "--top", "1")
+    done = evo_nas(*words)
+    assert done.returncode == 0, done.stderr
+    assert told(tmp_path / "run")
+    assert "each cell trained anew with 1 seeds" in done.stdout
+
+
+def test_workers_0_imports_no_ray(tmp_path: Path) -> None:
+    (tmp_path / "ray.py").write_text("raise ImportError('ray is not installed here')\n")
+    done = evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_job_on_a_cluster_needs_an_absolute_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    words = arguments(tmp_path, "--evaluations", "4")
+    words[words.index("--run") + 1] = "relative"
+    refused = evo_nas(*words, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "Give an absolute path" in refused.stderr
+
+
+def test_the_comparison_trains_baselines_at_the_winners_parameters(tmp_path: Path) -> None:
+    more = ("--evaluations", "6", "--seeds", "2", "--top", "1", "--hidden-size", "40", "--json")
+    done = evo_nas(*arguments(tmp_path, *more))
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout)["comparison"]["rows"]}
+    winner = next(row for name, row in rows.items() if name.startswith("birth"))
+    for name in ("gru", "lstm"):
+        assert abs(rows[name]["parameters"] / winner["parameters"] - 1) < 0.02
+        assert len(rows[name]["metrics"]) == 2
+
+
+def test_the_test_part_is_opened_only_on_request_and_a_second_time_with_a_warning(
+    tmp_path: Path,
+) -> None:
+    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "1")).returncode == 0
+    run = str(tmp_path / "run")
+    first = evo_nas("compare", run, "--test", "--seeds", "1", "--top", "1")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("test cross-entropy")
+    assert "opened before" not in first.stderr
+    second = evo_nas("compare", run, "--test", "--seeds", "1", "--top", "1")
+    assert "the test part of this run was opened before (1x)" in second.stderr
+    last = evo_nas("compare", run, "--last")
+    assert last.stdout == second.stdout
+
+
+def test_random_search_runs_behind_the_same_command(tmp_path: Path) -> None:
+    words = arguments(tmp_path, "--evaluations", "6", "--strategy", "random", "--no-published")
+    done = evo_nas(*words, "--seeds", "0")
+    assert done.returncode == 0, done.stderr
+    assert {event.operator for event in asked(tmp_path / "run")} == {"random"}
+
+
+def test_a_candidate_that_diverges_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
+    words = arguments(tmp_path, "--evaluations", "6", "--learning-rate", "1e30", "--seeds", "0")
+    done = evo_nas(*words, "--steps", "12")
+    assert done.returncode == 0, done.stderr
+    statuses = Counter(event.status for event in told(tmp_path / "run"))
+    assert statuses["diverged"] > 0
+    assert sum(statuses.values()) == 6
