@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import queue
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Any
 
 import ray
 
-from workers.evaluator import load_evaluator, plain, settle, tail
+from workers.evaluator import evaluated, load_evaluator, tail
 from workers.messages import Progress, Request, Result
 
 REPORT_SECONDS = 0.2
@@ -42,53 +40,34 @@ class Worker:
     def __init__(self, number: int) -> None:
         self._name = f"worker-{number}@{socket.gethostname()}"
 
-    def start(self, evaluate: str, task: Sequence[Any], needs_gpu: bool) -> Started:
+    def start(self, evaluator: str, task: Sequence[Any], needs_gpu: bool) -> Started:
         """Load the evaluator and the task.
 
         Errors are returned, not raised, because Ray would wrap them in texts of its own.
 
         Args:
-            evaluate: The evaluator as ``package.module:function``.
+            evaluator: The evaluator as ``package.module:function``.
             task: One reference to the task. It is wrapped so that Ray does not fetch it, and
                 import what it needs, before the evaluator's module has been imported.
             needs_gpu: Whether to refuse to evaluate without a GPU.
         """
         try:
-            self._evaluate = load_evaluator(evaluate)
+            self._evaluator = load_evaluator(evaluator)
             self._task = ray.get(task[0])
             _one_thread()
             if needs_gpu:
                 _check_gpu()
-        except BaseException as error:
+        except Exception as error:
             return Started(self._name, os.getpid(), tail(error))
         return Started(self._name, os.getpid())
 
     def evaluations(self, request: Request) -> Iterator[Progress | Result]:
-        """Evaluate a request: any number of progress reports, then the result.
-
-        The evaluator runs in a thread of its own, so that its reports leave the process while
-        it goes on.
-        """
-        reports: queue.SimpleQueue[Progress | Result] = queue.SimpleQueue()
+        """Evaluate a request: any number of progress reports, then the result."""
         last = 0.0
-
-        def on_progress(progress: Progress) -> None:
-            nonlocal last
-            report = plain(progress, request)
-            if time.monotonic() - last >= REPORT_SECONDS:
+        for item in evaluated(self._evaluator, request, self._task, self._name):
+            if isinstance(item, Result) or time.monotonic() - last >= REPORT_SECONDS:
                 last = time.monotonic()
-                reports.put(report)
-
-        def run() -> None:
-            reports.put(settle(self._evaluate, request, self._task, on_progress, self._name))
-
-        # A daemon, so that a hanging evaluator cannot keep the process from ending.
-        threading.Thread(target=run, name="evaluation", daemon=True).start()
-        while True:
-            report = reports.get()
-            yield report
-            if isinstance(report, Result):
-                return
+                yield item
 
 
 def _one_thread() -> None:

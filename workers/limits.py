@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 from workers.messages import Progress, Request, Result
+
+
+class PoolError(RuntimeError):
+    """The workers cannot be had as asked for; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +21,26 @@ class Limits:
         evaluation_seconds: Time limit of one evaluation; None for none.
         stall_seconds: A worker without a sign of life for so long is replaced; None for never.
         attempts: How often a request is tried before it counts as ``worker_lost``.
+        start_seconds: How long a worker may take from being asked for to being ready.
+
+    Raises:
+        PoolError: On construction, if a limit is not positive.
     """
 
     evaluation_seconds: float | None = None
     stall_seconds: float | None = 300.0
     attempts: int = 3
+    start_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("evaluation_seconds", "stall_seconds", "start_seconds"):
+            value = getattr(self, name)
+            if value is None and name != "start_seconds":
+                continue
+            if not isinstance(value, int | float) or math.isnan(value) or value <= 0:
+                raise PoolError(f"{name} is {value!r}; it must be a number of seconds above 0.")
+        if type(self.attempts) is not int or self.attempts < 1:
+            raise PoolError(f"attempts is {self.attempts!r}; it must be a whole number from 1 up.")
 
 
 class Pool(Protocol):
@@ -37,17 +57,24 @@ class Pool(Protocol):
         ...
 
     def submit(self, request: Request) -> None:
-        """Run a request; raises RuntimeError if nothing is free."""
+        """Take a request; raises RuntimeError if nothing is free."""
         ...
 
     def poll(self, timeout: float) -> list[Result]:
-        """Results settled since the last poll; waits at most ``timeout`` seconds for one."""
+        """Results settled since the last poll; waits at most ``timeout`` seconds for one.
+
+        Returns at once if nothing was submitted that could settle. A pool that evaluates in
+        process returns after its evaluation, however long that takes.
+
+        Raises:
+            PoolError: If the workers do not start.
+        """
         ...
 
     def running(self) -> list[Progress]:
-        """The last progress of what runs."""
+        """The last progress of each request taken and not settled (step 0, loss NaN at first)."""
         ...
 
     def close(self) -> None:
-        """Stop everything that was started."""
+        """Stop everything that was started; requests that have not settled never will."""
         ...

@@ -1,79 +1,98 @@
-"""The pool for ``--workers 0``: evaluations run in this process. No Ray."""
+"""The pool for ``--workers 0``: evaluations run in this process, inside ``poll``. No Ray."""
 
 from __future__ import annotations
 
+import sys
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
+from workers.evaluator import EVALUATOR, evaluated, load_evaluator, nothing_yet
 from workers.limits import Limits
 from workers.messages import Progress, Request, Result, failed
-from workers.tasks.base import Task
 
-Evaluate = Callable[..., Result]
-TRACEBACK_CHARACTERS = 2000
+if TYPE_CHECKING:
+    from workers.tasks.base import Task
 
-
-class OutOfTime(Exception):
-    """Raised inside an evaluation that has used up its time."""
+WORKER = "in-process"
 
 
 class LocalPool:
-    """Runs one request at a time, inside ``poll``.
+    """Evaluates in the manager's own process: for debugging, and where Ray is not wanted.
 
-    ``evaluation_seconds`` is checked whenever the evaluation reports progress, so it is coarse;
-    a hanging evaluation hangs the process. Workers of their own (``--workers 1``) are guarded
-    better.
+    The time limit of an evaluation is coarse: it is looked at when the evaluation reports
+    progress, so one that never does is never stopped; ``stall_seconds`` has no effect, and an
+    evaluation that ends its process ends the manager. Ctrl-C leaves the request unsettled: the
+    next poll begins it again. A worker of its own (``--workers 1``) is guarded better.
+
+    Attributes:
+        capacity: 1.
     """
 
-    def __init__(self, task: Task, limits: Limits, evaluate: Evaluate) -> None:
+    def __init__(self, task: Task, limits: Limits, evaluator: str = EVALUATOR) -> None:
+        """Load the evaluator; raises PoolError if there is none of that name."""
         self.capacity = 1
-        self._task, self._limits, self._evaluate = task, limits, evaluate
-        self._waiting: Request | None = None
-        self._last: Progress | None = None
+        self._task, self._limits = task, limits
+        self._evaluator = load_evaluator(evaluator)
+        self._request: Request | None = None
+        self._progress: Progress | None = None
 
     def free(self) -> int:
         """1, or 0 if a request waits to be polled."""
-        return int(self._waiting is None)
+        return int(self._request is None)
 
     def submit(self, request: Request) -> None:
-        """Keep a request for the next poll."""
-        if self._waiting is not None:
-            raise RuntimeError("the pool has no free worker: poll before submitting again.")
-        self._waiting = request
+        """Keep a request for the next poll; raises RuntimeError if one waits already."""
+        if self._request is not None:
+            raise RuntimeError(f"no slot is free: birth {self._request.birth} has not settled.")
+        self._request, self._progress = request, nothing_yet(request)
 
     def poll(self, timeout: float) -> list[Result]:
-        """Run what was submitted to its end, however long it takes."""
-        if self._waiting is None:
+        """Evaluate the waiting request, however long that takes: ``timeout`` has no effect."""
+        if self._request is None:
             return []
-        result = self._run(self._waiting)
-        self._waiting = None
+        with _one_torch_thread():
+            result = self._run(self._request)
+        self._request = self._progress = None
         return [result]
 
     def running(self) -> list[Progress]:
-        """The last progress of what was run."""
-        return [] if self._last is None else [self._last]
+        """The progress of the waiting request."""
+        return [] if self._progress is None else [self._progress]
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Drop the waiting request."""
+        self._request = self._progress = None
 
     def _run(self, request: Request) -> Result:
         started = time.monotonic()
         limit = self._limits.evaluation_seconds
+        curve: list[tuple[int, float]] = []
+        with closing(evaluated(self._evaluator, request, self._task, WORKER)) as items:
+            for item in items:
+                if isinstance(item, Result):
+                    return item
+                self._progress = item
+                curve.append((item.step, item.loss))
+                seconds = time.monotonic() - started
+                if limit is not None and seconds > limit:
+                    message = f"the evaluation took longer than {limit:g} s."
+                    known = {"curve": tuple(curve), "seconds": seconds, "worker": WORKER}
+                    return failed(request, "timed_out", message, **known)
+        raise AssertionError("an evaluation ends with its result")
 
-        def on_progress(progress: Progress) -> None:
-            self._last = progress
-            if limit is not None and time.monotonic() - started > limit:
-                raise OutOfTime
 
-        try:
-            return self._evaluate(request, self._task, on_progress, "local")
-        except OutOfTime:
-            kind, message = "timed_out", f"took longer than {limit:g} seconds"
-        except MemoryError as error:
-            kind, message = "out_of_memory", str(error)
-        except Exception:
-            # The candidate fails, not the search; the record keeps the reason.
-            kind, message = "error", traceback.format_exc()[-TRACEBACK_CHARACTERS:]
-        seconds = time.monotonic() - started
-        return failed(request, kind, message, seconds=seconds, worker="local")  # type: ignore[arg-type]
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    # As on a worker: otherwise sums are split differently and the last bits differ.
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

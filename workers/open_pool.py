@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from workers.limits import Limits, Pool
-from workers.tasks.base import Task
+from typing import TYPE_CHECKING
+
+from workers.evaluator import EVALUATOR
+from workers.limits import Limits, Pool, PoolError
+
+if TYPE_CHECKING:
+    from workers.tasks.base import Task
 
 
 def open_pool(
@@ -14,19 +19,35 @@ def open_pool(
     address: str = "local",
     workers_per_gpu: int = 1,
     dashboard: bool = False,
+    evaluator: str = EVALUATOR,
 ) -> Pool:
-    """A pool of ``workers``: 0 runs in this process, None is one per core or GPU share."""
+    """Open a pool; ``close`` it in any case.
+
+    Args:
+        workers: 0 evaluates in this process; None is one worker per core or, if there are GPUs,
+            per GPU share.
+        task: Goes to the workers once.
+        limits: How evaluations are guarded.
+        address: ``local`` starts a Ray of its own on this machine and never joins another;
+            ``auto`` joins the cluster that RAY_ADDRESS names or that runs on this machine;
+            or ``host:port``. A process connected to Ray already stays with that.
+        workers_per_gpu: n workers share a GPU, each 1/n of it.
+        dashboard: Whether a local Ray starts its dashboard, on this machine's loopback.
+        evaluator: What workers run, as ``package.module:function``.
+
+    Raises:
+        PoolError: If there is no cluster at ``address``, it cannot hold the workers, or the task
+            cannot be sent to them.
+    """
     if workers == 0:
+        if address != "local":
+            raise PoolError(
+                f"workers is 0, which evaluates in this process, but the address is {address!r}. "
+                "Leave one of them out."
+            )
         from workers.local import LocalPool
 
-        return LocalPool(task, limits)
+        return LocalPool(task, limits, evaluator)
     from workers.pool import open_ray_pool
 
-    return open_ray_pool(
-        workers,
-        task,
-        limits,
-        address=address,
-        workers_per_gpu=workers_per_gpu,
-        dashboard=dashboard,
-    )
+    return open_ray_pool(workers, task, limits, address, workers_per_gpu, dashboard, evaluator)

@@ -1,297 +1,281 @@
 """The pool of Ray workers and its supervisor.
 
-The supervisor lives in the manager's process and waits on all workers at once. It never lets Ray
-restart or retry anything: a death is seen at once, with its cause, and the same request goes to
-another worker at most ``Limits.attempts`` times.
+The supervisor lives in the manager's process and waits for all workers at once. Ray restarts and
+retries nothing: so a death shows at once and with its cause, nothing runs twice unnoticed, and
+the supervisor decides who tries again.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import time
-from collections import Counter, deque
-from dataclasses import dataclass
-from typing import Any
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
-from workers.actor import EvaluationActor
+from workers import runtime
+from workers.actor import Started, Worker
+from workers.evaluator import EVALUATOR, MESSAGE_LIMIT, nothing_yet
 from workers.limits import Limits, PoolError
-from workers.messages import FailureKind, Progress, Request, Result, failed
-from workers.outcome import checked
-from workers.resources import Share, plan_workers
-from workers.tasks.base import Task
+from workers.messages import FailureKind, Progress, Request, Result
+from workers.resources import Plan, plan
+from workers.slot import Job, Slot, cause
 
-EVALUATION = "workers.training:evaluation"
-MESSAGE_CHARACTERS = 2000
+if TYPE_CHECKING:
+    from workers.tasks.base import Task
+
 START_ATTEMPTS = 3
-"""After so many workers in a row that die while starting, the pool gives up."""
-LONGEST_WAIT = 1.0
-
-
-@dataclass
-class Slot:
-    """A place for one worker.
-
-    Attributes:
-        name: Of the worker in it.
-        actor: Its handle.
-        starting: Pending answer that it is up; None once it is.
-        stream: What it yields for ``request``; None if it is idle.
-        request: What it runs.
-        began: When the request began, by the monotonic clock.
-        sign: When it last showed a sign of life.
-        progress: What it last reported.
-    """
-
-    name: str
-    actor: Any
-    starting: Any
-    stream: Any = None
-    request: Request | None = None
-    began: float = 0.0
-    sign: float = 0.0
-    progress: Progress | None = None
-
-    def waits_for(self) -> Any:
-        """What would wake the supervisor for this slot, or None."""
-        return self.starting if self.starting is not None else self.stream
+"""After so many workers in a row that do not start, the pool gives up."""
 
 
 class RayPool:
-    """Runs requests on Ray actors; see ``workers.limits.Pool``."""
+    """Runs requests on Ray workers; see `workers.limits.Pool`.
+
+    A request is settled by its result; by a limit it exceeds (its worker is killed and replaced);
+    or when ``Limits.attempts`` workers have died over it. A death by Ray's memory monitor counts
+    alike, for the monitor may choose an innocent worker: only the last death gives the failure
+    its kind.
+
+    Attributes:
+        capacity: Number of workers.
+    """
 
     def __init__(
-        self, share: Share, task: Task, limits: Limits, evaluation: str, stops_ray: bool
+        self,
+        asked: Plan,
+        task: Task,
+        limits: Limits,
+        evaluator: str,
+        environment: dict[str, str],
+        stops_ray: bool,
     ) -> None:
-        self.capacity = share.workers
-        self._share, self._limits, self._evaluation = share, limits, evaluation
+        self.capacity = asked.workers
+        self._limits, self._evaluator, self._needs_gpu = limits, evaluator, asked.gpus > 0
         self._stops_ray = stops_ray
-        self._task = [ray.put(task)]
-        self._made = 0
+        self._task = _stored(task)
+        self._actor: Any = ray.remote(Worker).options(
+            num_cpus=asked.cpus,
+            num_gpus=asked.gpus,
+            max_restarts=0,
+            max_task_retries=0,
+            runtime_env={"env_vars": environment},
+        )
+        self._started = 0
         self._failed_starts = 0
-        self._waiting: deque[Request] = deque()
-        self._attempts: Counter[tuple[int, int]] = Counter()
-        self._slots = [self._start() for _ in range(share.workers)]
+        self._broken: PoolError | None = None
+        self._waiting: deque[Job] = deque()
+        self._settled: list[Result] = []
+        self._slots = [self._new_worker() for _ in range(asked.workers)]
 
     def free(self) -> int:
         """How many requests it would take now."""
-        busy = sum(slot.request is not None for slot in self._slots)
-        return self.capacity - busy - len(self._waiting)
+        return self.capacity - len(self._jobs())
 
     def submit(self, request: Request) -> None:
-        """Run a request as soon as a worker is up.
+        """Take a request; it begins as soon as a worker is ready.
 
         Raises:
-            RuntimeError: If nothing is free.
+            RuntimeError: If no slot is free, or the pool is closed.
         """
-        if self.free() <= 0:
-            raise RuntimeError("the pool has no free worker: poll before submitting again.")
-        self._waiting.append(request)
-        self._dispatch()
-
-    def running(self) -> list[Progress]:
-        """The last progress of what runs."""
-        return [slot.progress for slot in self._slots if slot.progress is not None]
+        if not self._slots:
+            raise RuntimeError("the pool is closed.")
+        if self.free() < 1:
+            raise RuntimeError(
+                f"no slot is free: {self.capacity} requests have not settled. Poll first."
+            )
+        self._waiting.append(Job(request, nothing_yet(request)))
+        self._give_out()
 
     def poll(self, timeout: float) -> list[Result]:
         """Results settled since the last poll; wakes as soon as there is one.
 
+        Returns at once if nothing was submitted.
+
         Raises:
-            PoolError: If workers keep dying while they start.
+            PoolError: If workers do not start; results known by then are returned first.
         """
         deadline = time.monotonic() + timeout
         while True:
-            self._dispatch()
-            results = self._overdue()
-            pending = {slot.waits_for(): slot for slot in self._slots if slot.waits_for()}
-            patience = 0.0 if results else max(0.0, min(LONGEST_WAIT, deadline - time.monotonic()))
-            if pending:
-                # First until something happens, then whatever else has happened meanwhile.
-                ray.wait(list(pending), num_returns=1, timeout=patience, fetch_local=False)
-                ready, _ = ray.wait(
-                    list(pending), num_returns=len(pending), timeout=0, fetch_local=False
-                )
-                for reference in ready:
-                    results += self._advance(pending[reference])
-            elif patience:
-                time.sleep(patience)
-            if results or time.monotonic() >= deadline:
-                return results
+            # All news first: nobody is late whose report waits to be read.
+            while ready := self._wait(0):
+                for slot in ready:
+                    self._read(slot)
+            self._enforce_limits()
+            self._give_out()
+            if self._settled or self._broken or not self._jobs():
+                break
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            self._wait(min(remaining, self._until_next_limit()))
+        if self._broken and not self._settled:
+            raise self._broken
+        settled, self._settled = self._settled, []
+        return settled
+
+    def running(self) -> list[Progress]:
+        """The last progress of each request taken and not settled."""
+        return [job.progress for job in self._jobs()]
 
     def close(self) -> None:
-        """Kill the workers; stop Ray if this pool started it."""
-        for slot in self._slots:
+        """Kill the workers; stop Ray if it was started, or connected to, for this pool."""
+        slots, self._slots = self._slots, []
+        self._waiting.clear()
+        if not ray.is_initialized():
+            return
+        for slot in slots:
             ray.kill(slot.actor)
-        self._slots.clear()
+        self._task.clear()
         if self._stops_ray:
-            ray.shutdown()
+            runtime.stop()
 
-    def _start(self) -> Slot:
-        self._made += 1
-        name = f"worker-{self._made}"
-        actor_class: Any = ray.remote(EvaluationActor)
-        actor = actor_class.options(
-            num_cpus=self._share.cpus,
-            num_gpus=self._share.gpus,
-            max_restarts=0,
-            max_task_retries=0,
-        ).remote(name, self._task, self._evaluation, list(sys.path))
-        return Slot(name, actor, actor.ready.remote(), sign=time.monotonic())
+    def _jobs(self) -> list[Job]:
+        return [slot.job for slot in self._slots if slot.job is not None] + list(self._waiting)
+
+    def _new_worker(self) -> Slot:
+        number = self._started
+        self._started += 1
+        actor = self._actor.remote(number)
+        starting = actor.start.remote(self._evaluator, self._task, self._needs_gpu)
+        return Slot(number, actor, time.monotonic(), starting, f"worker-{number}")
 
     def _replace(self, slot: Slot) -> None:
-        """Put a new worker into a slot; the old one is killed if it still lives."""
         ray.kill(slot.actor)
-        self._slots[self._slots.index(slot)] = self._start()
+        self._slots[self._slots.index(slot)] = self._new_worker()
 
-    def _dispatch(self) -> None:
+    def _give_out(self) -> None:
         for slot in self._slots:
-            if slot.request is None and slot.starting is None and self._waiting:
-                slot.request = self._waiting.popleft()
-                method = slot.actor.run.options(num_returns="streaming")
-                slot.stream = method.remote(slot.request)
-                slot.began = slot.sign = time.monotonic()
-                slot.progress = Progress(slot.request.birth, 0, slot.request.training.steps, 0.0)
+            if slot.idle and self._waiting:
+                job = self._waiting.popleft()
+                job.attempts += 1
+                job.curve.clear()
+                stream = slot.actor.evaluations.options(num_returns="streaming")
+                slot.begin(job, stream.remote(job.request), time.monotonic())
 
-    def _overdue(self) -> list[Result]:
-        """Kill what has run too long or shows no sign of life, and settle it."""
-        now, results = time.monotonic(), []
+    def _wait(self, seconds: float) -> list[Slot]:
+        """The slots with news, after at most so many seconds; wakes at the first."""
+        awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
+        if not awaited:
+            return []
+        ready, rest = ray.wait(list(awaited), num_returns=1, timeout=seconds)
+        if rest and ready:
+            more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
+            ready += more
+        return [awaited[reference] for reference in ready]
+
+    def _until_next_limit(self) -> float:
+        ends = [slot.deadline(self._limits) for slot in self._slots]
+        next_end = min((end[0] for end in ends if end is not None), default=float("inf"))
+        # Never 0: ray.wait counts in milliseconds and would spin through the last of them.
+        return max(next_end - time.monotonic(), 0.002)
+
+    def _enforce_limits(self) -> None:
+        now = time.monotonic()
         for slot in list(self._slots):
-            if slot.request is None:
+            end = slot.deadline(self._limits)
+            if end is None or now < end[0]:
                 continue
-            limit, stall = self._limits.evaluation_seconds, self._limits.stall_seconds
-            message = ""
-            if limit is not None and now - slot.began > limit:
-                message = f"took longer than {limit:g} seconds"
-            elif stall is not None and now - slot.sign > stall:
-                message = f"showed no sign of life for {stall:g} seconds"
-            if message:
-                results.append(self._settle(slot, "timed_out", f"{slot.name} {message}"))
+            if slot.starting is not None:
+                self._not_started(slot, f"{end[1]} Is the cluster busy with something else?")
+            else:
+                self._settle(slot, "timed_out", end[1])
                 self._replace(slot)
-        return results
 
-    def _advance(self, slot: Slot) -> list[Result]:
-        """Take in what a slot was waiting for."""
+    def _read(self, slot: Slot) -> None:
+        """Take in one piece of news of a slot."""
         slot.sign = time.monotonic()
         if slot.starting is not None:
-            self._started(slot)
-            return []
-        assert slot.request is not None
-        try:
-            item = ray.get(next(slot.stream), timeout=60)
-        except StopIteration:
-            return [self._settle(slot, "error", "the evaluation ended without a result")]
-        except OutOfMemoryError as error:
-            # Not a RayActorError: Ray's memory monitor killed the worker to save its node.
-            return self._lost(slot, "out_of_memory", str(error))
-        except RayTaskError as error:
-            return [self._settle(slot, "error", str(error)[-MESSAGE_CHARACTERS:])]
-        except (RayError, GetTimeoutError) as error:
-            return self._lost(slot, "worker_lost", str(error))
-        if isinstance(item, Progress):
-            slot.progress = item
-            return []
-        result = checked(item, slot.request, slot.name)
-        self._release(slot)
-        return [result]
+            self._read_start(slot)
+        else:
+            self._read_stream(slot)
 
-    def _started(self, slot: Slot) -> None:
+    def _read_start(self, slot: Slot) -> None:
         try:
-            ray.get(slot.starting)
+            started: Started = ray.get(slot.starting)
         except RayError as error:
-            self._failed_starts += 1
-            if self._failed_starts >= START_ATTEMPTS:
-                raise PoolError(
-                    f"{START_ATTEMPTS} workers in a row died while starting. The last one: "
-                    f"{str(error)[-MESSAGE_CHARACTERS:]}"
-                ) from error
-            self._replace(slot)
+            self._not_started(slot, cause(error))
             return
-        slot.starting = None
+        if started.error:
+            self._not_started(slot, started.error)
+            return
+        slot.starting, slot.name = None, started.name
         self._failed_starts = 0
 
-    def _lost(self, slot: Slot, kind: FailureKind, message: str) -> list[Result]:
-        """A worker died under a request: try it again elsewhere, or give it up."""
-        assert slot.request is not None
-        request = slot.request
-        key = (request.birth, request.seed)
-        self._attempts[key] += 1
-        results = []
-        if self._attempts[key] >= self._limits.attempts:
-            note = f"{self._attempts[key]} workers were lost with it; the last: {message}"
-            results.append(self._settle(slot, kind, note[:MESSAGE_CHARACTERS]))
-        else:
-            self._waiting.appendleft(request)
+    def _not_started(self, slot: Slot, why: str) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= START_ATTEMPTS:
+            self._broken = PoolError(
+                f"{START_ATTEMPTS} workers in a row did not start. The last said:\n{why}"
+            )
         self._replace(slot)
-        return results
 
-    def _settle(self, slot: Slot, kind: FailureKind, message: str) -> Result:
-        assert slot.request is not None
-        seconds = time.monotonic() - slot.began
-        result = failed(slot.request, kind, message, seconds=seconds, worker=slot.name)
-        self._release(slot)
-        return result
+    def _read_stream(self, slot: Slot) -> None:
+        assert slot.job is not None
+        try:
+            item = ray.get(next(slot.stream))
+        except StopIteration:
+            self._settle(slot, "error", f"{slot.name} ended the evaluation without a result.")
+        except OutOfMemoryError as error:
+            # Not a RayActorError: Ray's memory monitor killed the worker to save its machine.
+            self._lost(slot, "out_of_memory", cause(error))
+        except RayTaskError as error:
+            self._settle(slot, "error", str(error)[-MESSAGE_LIMIT:])
+        except RayError as error:
+            self._lost(slot, "worker_lost", cause(error))
+        else:
+            if isinstance(item, Progress):
+                slot.job.report(item)
+            else:
+                slot.job = slot.stream = None
+                self._settled.append(item)
 
-    def _release(self, slot: Slot) -> None:
-        if slot.request is not None:
-            self._attempts.pop((slot.request.birth, slot.request.seed), None)
-        slot.request = slot.stream = slot.progress = None
+    def _lost(self, slot: Slot, kind: FailureKind, why: str) -> None:
+        """A worker died over its job: somebody else tries, or it is given up."""
+        job = slot.job
+        assert job is not None
+        if job.attempts < self._limits.attempts:
+            job.progress = nothing_yet(job.request)
+            slot.job = slot.stream = None
+            self._waiting.appendleft(job)
+        else:
+            times = "1 worker" if job.attempts == 1 else f"{job.attempts} workers"
+            self._settle(slot, kind, f"{times} died over it; the last, {slot.name}: {why}")
+        self._replace(slot)
+
+    def _settle(self, slot: Slot, kind: FailureKind, message: str) -> None:
+        assert slot.job is not None
+        seconds = time.monotonic() - slot.since
+        self._settled.append(slot.job.failed(kind, message, seconds, slot.name))
+        slot.job = slot.stream = None
+
+
+def _stored(task: Task) -> list[Any]:
+    try:
+        return [ray.put(task)]
+    except (TypeError, AttributeError, ValueError) as error:
+        raise PoolError(
+            f"the task of type {type(task).__qualname__} cannot be sent to workers: {error}. "
+            "Keep open files, locks and the like out of it, or use --workers 0."
+        ) from error
 
 
 def open_ray_pool(
     workers: int | None,
     task: Task,
     limits: Limits,
-    *,
     address: str = "local",
     workers_per_gpu: int = 1,
     dashboard: bool = False,
-    evaluation: str = EVALUATION,
+    evaluator: str = EVALUATOR,
 ) -> RayPool:
-    """Connect to Ray, or start one for this process, and open a pool on it.
-
-    Args:
-        workers: How many; None for one per core, or ``workers_per_gpu`` per GPU if there are any.
-        task: Goes into the object store once.
-        limits: How evaluations are guarded.
-        address: ``local`` never joins a cluster that happens to run; ``auto`` joins one.
-        workers_per_gpu: How many workers share a GPU.
-        dashboard: Whether a local Ray starts its dashboard.
-        evaluation: ``module:function`` the workers run.
-
-    Raises:
-        PoolError: If there is no cluster at ``address``, or it cannot hold the workers.
-    """
-    connected = ray.is_initialized()
-    if not connected:
-        _connect(address, workers, dashboard)
+    """Connect to Ray, or start one, and open a pool on it: see `workers.open_pool.open_pool`."""
+    started = runtime.start(address, workers=workers, dashboard=dashboard)
     try:
-        share = plan_workers(workers, workers_per_gpu, ray.cluster_resources())
-        return RayPool(share, task, limits, evaluation, stops_ray=not connected)
+        asked = plan(workers, runtime.nodes(), workers_per_gpu)
+        environment = runtime.environment(address, asked.gpus)
+        return RayPool(asked, task, limits, evaluator, environment, stops_ray=started)
     except BaseException:
-        if not connected:
-            ray.shutdown()
+        if started:
+            runtime.stop()
         raise
-
-
-def _connect(address: str, workers: int | None, dashboard: bool) -> None:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-    if address == "local":
-        cores = len(os.sched_getaffinity(0))
-        ray.init(
-            address="local",
-            num_cpus=max(cores, workers or 0),
-            include_dashboard=dashboard,
-            **quiet,
-        )
-        return
-    try:
-        ray.init(address=address, **quiet)
-    except ConnectionError as error:
-        raise PoolError(
-            f"no Ray cluster at {address!r}: {error}. Start one with 'ray start --head', or leave "
-            "out --address to start Ray on this machine."
-        ) from error

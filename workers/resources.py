@@ -1,21 +1,22 @@
-"""How many workers fit, and what each of them asks Ray for."""
+"""How many workers fit, and what each of them asks for. No Ray."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from workers.limits import PoolError
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """What the workers of a pool ask for.
+class Plan:
+    """What is asked of Ray.
 
     Attributes:
         workers: How many there are.
         cpus: CPU cores of each.
-        gpus: GPUs of each: 0, or 1/n. Other shares would let every second actor wait for ever.
+        gpus: GPUs of each: 0, or 1/n rounded down to what Ray can count.
     """
 
     workers: int
@@ -23,24 +24,59 @@ class Share:
     gpus: float
 
 
-def plan_workers(
-    workers: int | None, workers_per_gpu: int, resources: Mapping[str, float]
-) -> Share:
-    """Share out what a cluster has.
+def plan(
+    workers: int | None, nodes: Sequence[Mapping[str, float]], workers_per_gpu: int = 1
+) -> Plan:
+    """Decide on workers that can all run at once.
 
-    Ray never reports a request that no node can hold, it waits for ever; so this refuses it.
+    Ray lets a request that never fits wait for ever without a word, so it is refused here.
+
+    Args:
+        workers: How many; None for as many as fit: one per core or, if there are GPUs, one per
+            GPU share.
+        nodes: Resources of each machine by Ray's names (``CPU``, ``GPU``).
+        workers_per_gpu: n workers share a GPU, each 1/n of it.
 
     Raises:
-        PoolError: If the resources do not suffice, saying for how many they would.
+        PoolError: If they do not fit, or a number makes no sense.
     """
-    gpus = int(resources.get("GPU", 0))
-    cpus = int(resources.get("CPU", 0))
-    room = min(gpus * workers_per_gpu, cpus) if gpus else cpus
-    wanted = room if workers is None else workers
-    if wanted < 1 or wanted > room:
+    share = gpu_share(workers_per_gpu)
+    if workers is not None and (type(workers) is not int or workers < 1):
         raise PoolError(
-            f"{wanted or 1} workers were asked for, but Ray has room for {room} "
-            f"({cpus} CPUs, {gpus} GPUs, {workers_per_gpu} workers per GPU). "
-            "Lower --workers, raise workers_per_gpu, or add nodes."
+            f"workers is {workers!r}; it must be a whole number from 1 up, "
+            "or 0 to evaluate in process."
         )
-    return Share(wanted, 1.0, 1.0 / workers_per_gpu if gpus else 0.0)
+    cpus = [int(node.get("CPU", 0)) for node in nodes]
+    gpus = [int(node.get("GPU", 0)) for node in nodes]
+    if not any(gpus):
+        room, wants, offers, advice = sum(cpus), "1 CPU", f"{sum(cpus)} CPUs", ""
+    else:
+        room = sum(min(c, g * workers_per_gpu) for c, g in zip(cpus, gpus, strict=True))
+        part = "1 GPU" if workers_per_gpu == 1 else f"1/{workers_per_gpu} GPU"
+        wants, offers = f"1 CPU and {part}", f"{sum(cpus)} CPUs and {sum(gpus)} GPUs"
+        advice = ", raise workers_per_gpu, or hide the GPUs with CUDA_VISIBLE_DEVICES= (empty)"
+    wanted = room if workers is None else workers
+    if wanted > room or room == 0:
+        raise PoolError(
+            f"{max(wanted, 1)} workers cannot run at once: each wants {wants}, and Ray has "
+            f"{offers} on {len(nodes)} machine{'s' * (len(nodes) != 1)}: room for {room}. "
+            f"Ask for fewer workers, give Ray more{advice}."
+        )
+    return Plan(wanted, 1.0, share if any(gpus) else 0.0)
+
+
+def gpu_share(workers_per_gpu: int) -> float:
+    """The part of a GPU each of n workers gets.
+
+    Only 1/n: with 0.6, every second worker would wait for ever. Ray counts in units of 1/10,000
+    and may round up, so that 6 times 1/6 would be more than one GPU: hence rounded down.
+
+    Raises:
+        PoolError: If ``workers_per_gpu`` is no whole number from 1 to 100.
+    """
+    if type(workers_per_gpu) is not int or not 1 <= workers_per_gpu <= 100:
+        raise PoolError(
+            f"workers_per_gpu is {workers_per_gpu!r}; it must be a whole number n from 1 to 100: "
+            "n workers share a GPU, each 1/n of it. With other shares some would wait for ever."
+        )
+    return math.floor(10_000 / workers_per_gpu) / 10_000
