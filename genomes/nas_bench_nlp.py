@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from genomes.cost import parameter_count
-from genomes.genome import MAX_STATES, X, Genome, InvalidGenome, Node
+from genomes.genome import MAX_STATES, Genome, InvalidGenome, Node, X
 from genomes.ops import OPS
 
 _OP_NAMES = {

@@ -340,7 +340,6 @@ def test_json_damaged_at_any_place_is_read_or_refused_but_never_crashes(
     damaged = whole[:at] + data.draw(st.sampled_from('"{}[],:-.0123456789eNx ')) + whole[at + 1 :]
     try:
         genome = Genome.from_json(damaged)
-    except InvalidGenome as error:
-        assert str(error)
-    else:
-        assert Genome.from_json(genome.to_json()) == genome
+    except InvalidGenome:
+        return  # any other exception fails the test
+    assert Genome.from_json(genome.to_json()) == genome
