@@ -52,7 +52,7 @@ def raw(old: str, new: str) -> str:
     return valid.replace(old, new)
 
 
-TOO_DEEP = "the JSON is nested too deeply|is a list, not"
+TOO_DEEP = "the JSON is nested too deeply|is a list, not|not a list"
 """Where the interpreter's JSON parser gives up depends on its version."""
 
 HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
