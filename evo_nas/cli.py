@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from evo_nas import __version__
+from evo_nas.cli_show import add_to
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 INTERRUPTED = 130
@@ -190,6 +191,4 @@ def _new_run() -> str:
     return str(Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
 
 
-from evo_nas import cli_show as _cli_show
-
-_cli_show.add_to(main)
+add_to(main)

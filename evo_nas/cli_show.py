@@ -1,15 +1,77 @@
-"""Commands that only read: status, lineage, cells, export, doctor."""
+"""Commands that only read a run: status, lineage, export; and cells and doctor, which need none."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+if TYPE_CHECKING:
+    from evo_nas.events import Event
+
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
+
+
+@click.command()
+@_DIRECTORY
+@_JSON
+def status(directory: Path, as_json: bool) -> None:
+    """How far the run in DIRECTORY is; works while it runs."""
+    from evo_nas import status as reading
+    from evo_nas.record import read_events, read_header
+
+    header, (events, warnings) = read_header(directory), read_events(directory)
+    _warn(warnings)
+    result = reading.summary(header, events)
+    click.echo(reading.to_json(result) if as_json else reading.to_text(result, header))
+
+
+@click.command()
+@_DIRECTORY
+@click.option("--birth", type=int, help="Which cell; the best if left out.")
+@click.option("--children", is_flag=True, help="The children of the birth instead of its path.")
+@click.option("--best", "top", type=int, help="The N best cells, one row per digest.")
+@click.option("--mutations", is_flag=True, help="Which operator paid: count, gain, improvements.")
+@click.option("--dot", is_flag=True, help="The family tree as a DOT graph.")
+@_JSON
+def lineage(
+    directory: Path,
+    birth: int | None,
+    children: bool,
+    top: int | None,
+    mutations: bool,
+    dot: bool,
+    as_json: bool,
+) -> None:
+    """Where a cell came from: its ancestors, their mutations and the equations that changed."""
+    from evo_nas import lineage as reading
+    from evo_nas import lineage_output as output
+    from evo_nas.record import read_events, read_header
+
+    header, (events, warnings) = read_header(directory), read_events(directory)
+    _warn(warnings)
+    if mutations:
+        rows = reading.mutation_table(events)
+        click.echo(output.to_json(rows) if as_json else output.mutations_text(rows))
+        return
+    if top is not None:
+        found = reading.best(events, top)
+        click.echo(output.to_json(found) if as_json else output.entries_text(found, header))
+        return
+    birth = _birth_or_best(directory, events, birth)
+    if dot:
+        marked = [step.entry.birth for step in reading.path(events, birth)]
+        click.echo(output.to_dot(reading.entries(events), marked))
+    elif children:
+        found = reading.children(events, birth)
+        click.echo(output.to_json(found) if as_json else output.entries_text(found, header))
+    else:
+        steps = reading.path(events, birth)
+        click.echo(output.to_json(steps) if as_json else output.path_text(steps, header))
 
 
 @click.command()
@@ -65,16 +127,11 @@ def cells(name: str | None, as_json: bool) -> None:
 def export(directory: Path, birth: int | None, out: Path | None, weights: Path | None) -> None:
     """A cell as a stand-alone Python file that imports nothing but torch."""
     from evo_nas import export as exporting
-    from evo_nas.lineage import best
     from evo_nas.record import read_events, read_header
 
     header, (events, warnings) = read_header(directory), read_events(directory)
     _warn(warnings)
-    if birth is None:
-        leaders = best(events, 1)
-        if not leaders:
-            raise click.ClickException(f"{directory} holds no finished evaluation. Give --birth.")
-        birth = leaders[0].birth
+    birth = _birth_or_best(directory, events, birth)
     source = exporting.export_source(events, header, birth)
     if out is None:
         click.echo(source)
@@ -99,6 +156,18 @@ def doctor(run: str, as_json: bool) -> None:
         sys.exit(1)
 
 
+def _birth_or_best(directory: Path, events: list[Event], birth: int | None) -> int:
+    """The birth asked for, else the best of the run."""
+    from evo_nas.lineage import best
+
+    if birth is not None:
+        return birth
+    leaders = best(events, 1)
+    if not leaders:
+        raise click.ClickException(f"{directory} holds no finished evaluation. Give --birth.")
+    return leaders[0].birth
+
+
 def _warn(warnings: list[str]) -> None:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -106,5 +175,5 @@ def _warn(warnings: list[str]) -> None:
 
 def add_to(group: click.Group) -> None:
     """Add the commands of this module to the command line."""
-    for command in (cells, export, doctor):
+    for command in (status, lineage, export, cells, doctor):
         group.add_command(command)

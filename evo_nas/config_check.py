@@ -88,7 +88,7 @@ def plain(label: str, value: object) -> Any:
             raise ConfigError(f"{label} has the key {short(bad[0])}, but keys must be text.")
         return {key: plain(f"{label}.{key}", item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(f"an entry of {label}", item) for item in value]
+        return [plain(f"{label}[{i}]", item) for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{label} is {value}, but must be a finite number.")
     if value is None or type(value) in (str, int, float, bool):

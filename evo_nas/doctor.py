@@ -89,7 +89,9 @@ def _torch() -> list[Finding]:
 def _disk(directory: Path) -> Finding:
     existing = directory if directory.exists() else Path(".")
     free = shutil.disk_usage(existing).free / 1e9
-    return Finding("disk", f"{free:,.1f} GB free for runs in {existing.resolve()}", free > LOW_DISK_GB)
+    return Finding(
+        "disk", f"{free:,.1f} GB free for runs in {existing.resolve()}", free > LOW_DISK_GB
+    )
 
 
 def _token() -> Finding:

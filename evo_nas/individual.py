@@ -1,4 +1,4 @@
-"""`Individual`: a genome with its birth, parent, mutation and fitness, as DEAP's tools expect it."""
+"""`Individual`: a genome with birth, parent, mutation and fitness, as DEAP's tools expect it."""
 
 from __future__ import annotations
 

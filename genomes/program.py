@@ -115,9 +115,7 @@ def lower(genome: Genome) -> Program:
     )
 
 
-def _group(
-    genome: Genome, source: int, readers: Sequence[tuple[int, int]], static: bool
-) -> Group:
+def _group(genome: Genome, source: int, readers: Sequence[tuple[int, int]], static: bool) -> Group:
     # Linears that feed the same activation stand together, so that an engine can apply it
     # to neighbouring rows at once. Python's sort is stable: equal keys keep the node order.
     ordered = sorted(readers, key=lambda reader: _activation_over(genome, reader[0]))

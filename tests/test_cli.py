@@ -75,7 +75,8 @@ def test_lineage_shows_the_path_to_generation_0_and_what_each_mutation_changed(r
 def test_lineage_of_an_unknown_birth_names_the_range(run: Path) -> None:
     refused = evo_nas("lineage", str(run), "--birth", "99")
     assert refused.returncode == 1
-    assert "99" in refused.stderr and "11" in refused.stderr
+    assert "99" in refused.stderr
+    assert "11" in refused.stderr
 
 
 def test_readers_of_something_that_is_no_run_say_so(tmp_path: Path) -> None:
@@ -90,10 +91,12 @@ def test_cells_lists_every_published_cell_and_shows_one(tmp_path: Path) -> None:
     for name in published_names():
         assert f"\n{name} " in f"\n{listed}"
     shown = evo_nas("cells", "gru").stdout
-    assert "h' = blend(" in shown and "Cho" in shown
+    assert "h' = blend(" in shown
+    assert "Cho" in shown
     assert json.loads(evo_nas("cells", "lstm", "--json").stdout)[0]["digest"]
     refused = evo_nas("cells", "grru")
-    assert refused.returncode == 1 and "gru" in refused.stderr
+    assert refused.returncode == 1
+    assert "gru" in refused.stderr
 
 
 def test_an_exported_cell_with_its_weights_gives_what_the_layer_gives(
@@ -111,7 +114,8 @@ def test_an_exported_cell_with_its_weights_gives_what_the_layer_gives(
     assert f"{recorded.metric:.4f}" in done.stderr
 
     spec = importlib.util.spec_from_file_location("exported_cell", source)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert "genomes" not in source.read_text().replace("genome's", "")
@@ -134,9 +138,7 @@ def test_doctor_names_versions_engine_and_where_our_packages_come_from(tmp_path:
 def test_doctor_reports_a_folder_that_shadows_a_package_of_ours(tmp_path: Path) -> None:
     (tmp_path / "genomes").mkdir()
     (tmp_path / "genomes" / "__init__.py").write_text("")
-    findings = json.loads(
-        evo_nas("doctor", "--json", cwd=tmp_path).stdout or "[]"
-    )
+    findings = json.loads(evo_nas("doctor", "--json", cwd=tmp_path).stdout or "[]")
     by_topic = {f["topic"]: f for f in findings}
     # python -m puts the working directory first, so the folder wins over the installed package.
     assert not by_topic["genomes"]["ok"]

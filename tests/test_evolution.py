@@ -86,7 +86,8 @@ def test_children_name_their_parent_and_count_their_ancestors() -> None:
 
 def test_a_parent_is_a_member_of_the_population_of_its_time() -> None:
     for a in run(evolution(), 60)[6:]:
-        assert a.parent is not None and a.birth - 6 <= a.parent < a.birth
+        assert a.parent is not None
+        assert a.birth - 6 <= a.parent < a.birth
 
 
 def test_the_tournament_takes_the_best_of_those_it_drew() -> None:

@@ -39,7 +39,8 @@ def test_every_evo_nas_command_of_the_readme_works(tmp_path: Path) -> None:
             assert done.returncode == 0, (words, done.stderr)
             ran += 1
     assert ran >= 9
-    assert (tmp_path / "cell.py").is_file() and (tmp_path / "cell.safetensors").is_file()
+    assert (tmp_path / "cell.py").is_file()
+    assert (tmp_path / "cell.safetensors").is_file()
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

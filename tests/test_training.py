@@ -61,7 +61,8 @@ def test_dropout_is_drawn_from_the_seed(task: Task) -> None:
 
 def test_training_learns(task: Task) -> None:
     result = evaluate(request(training=replace(SMALL, steps=150)), task)
-    assert result.failure is None and result.metric is not None
+    assert result.failure is None
+    assert result.metric is not None
     assert result.metric < 0.7 * math.log(30)
     assert result.fitness == -result.metric
     assert result.curve[-1][1] < 0.7 * result.curve[0][1]
@@ -89,15 +90,18 @@ def test_a_callback_may_stop_the_evaluation(task: Task) -> None:
 
 def test_a_non_finite_loss_ends_as_diverged_and_never_as_a_number(task: Task) -> None:
     result = evaluate(request(training=replace(SMALL, learning_rate=1e38)), task)
-    assert result.failure is not None and result.failure.kind == "diverged"
+    assert result.failure is not None
+    assert result.failure.kind == "diverged"
     assert "at step" in result.failure.message or "validation" in result.failure.message
-    assert result.metric is None and result.fitness is None
+    assert result.metric is None
+    assert result.fitness is None
     assert result.parameters > 0
 
 
 def test_a_model_that_does_not_fit_ends_as_out_of_memory(task: Task) -> None:
     result = evaluate(request(training=replace(SMALL, hidden_size=3_000_000)), task)
-    assert result.failure is not None and result.failure.kind == "out_of_memory"
+    assert result.failure is not None
+    assert result.failure.kind == "out_of_memory"
 
 
 def test_other_errors_are_the_callers(task: Task) -> None:
@@ -108,7 +112,8 @@ def test_other_errors_are_the_callers(task: Task) -> None:
 def test_cosine_ends_near_zero_and_constant_does_not() -> None:
     cosine = replace(SMALL, steps=100)
     rates = [learning_rate(cosine, step) for step in range(100)]
-    assert rates[0] == SMALL.learning_rate and rates[-1] < 0.001 * rates[0]
+    assert rates[0] == SMALL.learning_rate
+    assert rates[-1] < 0.001 * rates[0]
     assert rates == sorted(rates, reverse=True)
     assert learning_rate(replace(cosine, schedule="constant"), 99) == SMALL.learning_rate
 
@@ -142,7 +147,8 @@ def test_carried_state_changes_what_the_next_batch_sees(task: Task) -> None:
     model = SequenceModel(published("gru"), task, SMALL)
     batches = task.training_batches(4, np.random.default_rng(0))
     first, second = next(batches), next(batches)
-    assert not first.carry_state and second.carry_state
+    assert not first.carry_state
+    assert second.carry_state
     _, state = model(first)
     assert not torch.equal(model(second, state)[0], model(second)[0])
 
@@ -165,7 +171,8 @@ class Unfinished:
 
 def test_a_metric_that_is_no_number_ends_as_diverged(task: Task) -> None:
     result = evaluate(request(), Unfinished(task))  # type: ignore[arg-type]
-    assert result.failure is not None and result.failure.kind == "diverged"
+    assert result.failure is not None
+    assert result.failure.kind == "diverged"
     assert "nan" in result.failure.message
 
 
