@@ -11,7 +11,7 @@ _USERS = {
     ("evo_nas.search", "SearchError"),
     ("evo_nas.lineage", "LineageError"),
     ("genomes.genome", "InvalidGenome"),
-    ("workers.tasks.base", "TaskError"),
+    ("workers.tasks.errors", "TaskError"),
     ("workers.limits", "PoolError"),
 }
 

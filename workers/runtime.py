@@ -51,14 +51,13 @@ def start(address: str, *, workers: int | None = None, dashboard: bool = False) 
         room = max(cores(), min(workers or 0, MOST_PER_CORE * cores()))
         options |= {"num_cpus": room, "include_dashboard": dashboard}
     else:
-        address = _answering(address)
+        _check_answers(address)
     try:
         with _quietly(), _keeping_the_sigterm_handler():
             ray.init(address=address, **options)
     except Exception as error:
         ray.shutdown()
-        what = "Ray does not start here" if address == "local" else f"no Ray cluster at {address}"
-        raise PoolError(f"{what}: {error}") from error
+        raise PoolError(_why_not(address, error)) from error
     return True
 
 
@@ -104,7 +103,7 @@ def import_path() -> list[str]:
     return [entry for entry in dict.fromkeys(entries) if entry not in usual]
 
 
-def _answering(address: str) -> str:
+def _check_answers(address: str) -> None:
     if "://" in address:
         raise PoolError(
             f"the address is {address!r}, but streamed progress needs a real connection: give "
@@ -122,7 +121,17 @@ def _answering(address: str) -> str:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except OSError as error:
         raise PoolError(_no_cluster(address, f"{found} does not answer: {error}")) from error
-    return found
+
+
+def _why_not(address: str, error: Exception) -> str:
+    if address == "local":
+        return f"Ray does not start on this machine: {error}"
+    if "InvalidAuthToken" in f"{error} {error.__cause__}":
+        return (
+            f"the Ray cluster at address {address!r} asks for a token. Set RAY_AUTH_MODE=token, "
+            "and put the cluster's token into ~/.ray/auth_token or RAY_AUTH_TOKEN."
+        )
+    return f"cannot use the Ray cluster at address {address!r}: {error}"
 
 
 def _no_cluster(address: str, why: str) -> str:

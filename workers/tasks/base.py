@@ -13,10 +13,6 @@ import numpy as np
 from torch import Tensor, nn
 
 
-class TaskError(ValueError):
-    """Data or options of a task cannot be used; the message says what, where and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Metric:
     """What a task measures.

@@ -1,58 +1,78 @@
-"""Reads a user's files: plain, ``.gz`` or ``.xz``, with one clear error for what cannot be read."""
+"""Files of the user as bytes and text: compression seen through, one clear error each."""
 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
 import zlib
 from pathlib import Path
 
-from workers.tasks.base import TaskError
-
-MAX_BYTES = 4 * 2**30
-"""A file that unpacks to more is refused before it fills the memory."""
+from workers.tasks.errors import TaskError
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """The unpacked content of a file.
+def read_bytes(path: str) -> bytes:
+    """The content of a file; ``.gz`` and ``.xz`` are decompressed.
 
     Raises:
-        TaskError: If it is missing, no file, empty, damaged or too large.
+        TaskError: The file is missing, unreadable, empty or damaged.
     """
-    where = Path(path)
+    file = Path(path)
     try:
-        with _opened(where) as file:
-            content: bytes = file.read(MAX_BYTES + 1)
+        content = file.read_bytes()
     except FileNotFoundError:
-        raise TaskError(f"{path}: there is no such file. Check the path given as data.") from None
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise TaskError(f"{path}: cannot be read: {error}.") from None
+        raise TaskError(f"{path}: there is no such file (looked in {Path.cwd()}).") from None
+    except IsADirectoryError:
+        raise TaskError(f"{path}: this is a folder; name one file in it.") from None
+    except OSError as error:
+        raise TaskError(f"{path}: cannot be read: {error.strerror}.") from None
+    try:
+        if file.suffix == ".gz":
+            content = gzip.decompress(content)
+        elif file.suffix == ".xz":
+            content = lzma.decompress(content) if content else content
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise TaskError(
+            f"{path}: named {file.suffix}, but it cannot be decompressed: {error}."
+        ) from None
     if not content:
         raise TaskError(f"{path}: the file is empty.")
-    if len(content) > MAX_BYTES:
-        raise TaskError(f"{path}: holds more than {MAX_BYTES:,} bytes. Give a smaller file.")
     return content
 
 
-def _opened(path: Path):  # type: ignore[no-untyped-def]  # three classes, all with read()
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")
-    if path.suffix == ".xz":
-        return lzma.open(path, "rb")
-    return path.open("rb")
-
-
-def read_text(path: str | Path) -> str:
-    """The content of a UTF-8 file.
+def decode(content: bytes, path: str) -> str:
+    """UTF-8 text without a byte-order mark.
 
     Raises:
-        TaskError: As ``read_bytes``, and with the position of a byte that is no UTF-8.
+        TaskError: A byte is not UTF-8 or zero; the message gives its position, from 0.
     """
-    content = read_bytes(path)
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
+    zero = content.find(b"\0")
+    if zero >= 0:
         raise TaskError(
-            f"{path}: byte {error.start:,} (0x{content[error.start]:02x}) is not UTF-8. "
-            "Convert the file to UTF-8; a binary file is no text."
+            f"{path}: zero byte at position {zero}: this is a binary file (or UTF-16), not "
+            "UTF-8 text."
+        )
+    try:
+        return content.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TaskError(
+            f"{path}: byte 0x{content[error.start]:02x} at position {error.start} (line {line}) "
+            "is not UTF-8. Convert it first, for example with iconv -f LATIN1 -t UTF-8."
         ) from None
+
+
+def format_of(path: str) -> str:
+    """The suffix that tells the format, in lower case: ``.csv`` for ``data.CSV.gz``."""
+    file = Path(path)
+    if file.suffix in (".gz", ".xz"):
+        file = file.with_suffix("")
+    return file.suffix.lower()
+
+
+def sha256_of(*contents: bytes) -> str:
+    """SHA-256 of one content; of several, that of their hex digests joined."""
+    digests = [hashlib.sha256(content).hexdigest() for content in contents]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

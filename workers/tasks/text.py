@@ -1,178 +1,218 @@
-"""Language modelling of a text file: predict the next character or word."""
+"""Task kind ``text``: predict the next character or word of the user's own text."""
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
-from workers.tasks.base import Batch, Metric, TaskError
-from workers.tasks.files import read_text
+from workers.tasks.base import Batch, Metric
+from workers.tasks.errors import TaskError, did_you_mean
+from workers.tasks.files import decode, read_bytes, sha256_of
+from workers.tasks.heads import StepHead
+from workers.tasks.options import require
+from workers.tasks.splits import DEFAULT_SPLIT, Split, contiguous
 
-PYDOC_TOPICS = "builtin:pydoc-topics"
-"""Data that every machine has: the reference text shipped with CPython."""
 UNKNOWN = 0
-"""The symbol of everything the training part does not contain."""
-SPLIT = (0.8, 0.1, 0.1)
-SCORING_STREAMS = 32
-SCORING_LENGTH = 128
+"""Code of every symbol that the vocabulary lacks."""
+UNKNOWN_WORD = "<unk>"
+END_OF_LINE = "<eos>"
+IGNORED = -100
+"""Target of padding; torch's cross-entropy leaves it out."""
+SCORED_STREAMS = 64
+SCORED_STEPS = 128
+SHORTEST_STREAM = 256
 
-Codes = NDArray[np.int64]
+_PYDOC = "builtin:pydoc-topics"
 
 
-@dataclass(frozen=True)
-class TextTask:
-    """Contiguous parts of a text as symbol codes; the metric is cross-entropy in nats a symbol.
+@dataclass(frozen=True, slots=True)
+class TextOptions:
+    """Options of the kind ``text``.
 
     Attributes:
-        name: ``text``.
-        data_sha256: Of the text in UTF-8.
-        symbols: Number of symbols, the unknown one included.
-        parts: Codes of the parts ``train``, ``validation`` and ``test``, (symbols of the part,).
-        length: Time steps of one training batch: gradients reach this far back.
-        metric: Cross-entropy, nats/char or nats/word.
+        level: ``char`` predicts characters; ``word`` predicts what stands between white space,
+            and ``<eos>`` at the end of each line.
+        length: Steps per training batch, the reach of truncated back-propagation.
+        split: Training, validation, test, contiguous: fractions, or whole numbers of symbols.
+        vocabulary: At most so many symbols, unknown included: the most frequent of the training
+            part; None keeps all.
+    """
+
+    level: Literal["char", "word"] = "char"
+    length: int = 64
+    split: Split = DEFAULT_SPLIT
+    vocabulary: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.length >= 1, "text", "length", "at least 1", self.length)
+        if self.vocabulary is not None:
+            require(self.vocabulary >= 2, "text", "vocabulary", "at least 2", self.vocabulary)
+
+
+@dataclass(eq=False)
+class TextTask:
+    """Language modelling; the metric is the mean cross-entropy of the next symbol, in nats.
+
+    Attributes:
+        training: Codes ``(N,)`` of the training part, int32; likewise the other two.
+        symbols: Size of the vocabulary, unknown (code 0) included.
+        length: Steps per training batch.
     """
 
     name: str
-    data_sha256: str
-    symbols: int
-    parts: dict[str, Codes]
-    length: int
     metric: Metric
+    data_sha256: str
+    training: npt.NDArray[np.int32]
+    validation: npt.NDArray[np.int32]
+    test: npt.NDArray[np.int32]
+    symbols: int
+    length: int
+
+    def describe(self) -> str:
+        unit = self.metric.unit.removeprefix("nats/")
+        sizes = " / ".join(f"{len(p):,}" for p in (self.training, self.validation, self.test))
+        return f"{self.name}: {sizes} {unit}s to train / validate / test, {self.symbols:,} symbols"
 
     def front_end(self, hidden_size: int) -> nn.Module:
-        """An embedding: codes (T, B) to (T, B, hidden)."""
         return nn.Embedding(self.symbols, hidden_size)
 
     def head(self, hidden_size: int) -> nn.Module:
-        """Logits (T, B, symbols) at every step."""
-        return _Head(hidden_size, self.symbols)
+        return StepHead(hidden_size, self.symbols)
 
     def training_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """The training part cut into ``batch_size`` streams that are read on and on.
+        """Batches of ``length`` steps, inputs and targets ``(length, batch_size)``.
 
-        Each pass begins at a new offset, so that batches are cut at other places; the state
-        carries over within a pass.
+        The text is a ring, cut at a place drawn from ``rng`` into ``batch_size`` streams of
+        equal length; consecutive batches continue the streams and carry the state. When the
+        streams end, a new pass with a new cut begins, its first batch without carried state.
 
         Raises:
-            TaskError: If the training part is too short for that many streams.
+            TaskError: The training part is too short for this batch size.
         """
-        codes = self.parts["train"]
-        longest = (len(codes) - 1) // batch_size
-        if longest < 2:
+        stream = len(self.training) // batch_size
+        if stream < self.length + 1:
             raise TaskError(
-                f"the training part has {len(codes):,} symbols, too few for {batch_size} streams. "
-                "Give a longer text or a smaller batch_size."
+                f"the training part has {len(self.training):,} symbols, too short for {batch_size} "
+                f"streams of length {self.length} + 1. Lower batch_size or the option length."
             )
-        length = min(self.length, longest // 2)
+        return self._passes(stream, batch_size, rng)
+
+    def _passes(self, stream: int, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
+        total, steps = len(self.training), np.arange(self.length + 1)[:, None]
         while True:
-            offset = int(rng.integers(length))
-            yield from _batches(codes[offset:], batch_size, length, whole=True)
+            starts = rng.integers(total) + stream * np.arange(batch_size)
+            for begin in range(0, stream - self.length, self.length):
+                codes = self.training[(starts + begin + steps) % total]
+                yield _batch(codes[:-1], codes[1:], carry_state=begin > 0)
 
     def scoring_batches(self, part: Literal["validation", "test"]) -> Iterator[Batch]:
-        """One pass over a part in parallel streams; a stream's first symbol is not predicted."""
-        codes = self.parts[part]
-        streams = max(1, min(SCORING_STREAMS, (len(codes) - 1) // 16))
-        yield from _batches(codes, streams, SCORING_LENGTH, whole=False)
+        """The whole part, read as up to 64 contiguous streams side by side.
+
+        Every symbol of the part but its first is a target exactly once: the first input of a
+        stream is the last target of the stream before. Streams begin without context. Where
+        streams differ in length by one, the missing target is ``IGNORED``.
+        """
+        codes = self.validation if part == "validation" else self.test
+        targets = len(codes) - 1
+        streams = max(1, min(SCORED_STREAMS, targets // SHORTEST_STREAM))
+        bounds = np.arange(streams + 1) * targets // streams
+        starts, lengths = bounds[:-1], np.diff(bounds)
+        for begin in range(0, int(lengths.max()), SCORED_STEPS):
+            steps = np.arange(begin, min(begin + SCORED_STEPS, int(lengths.max())))[:, None]
+            inside = steps < lengths
+            places = np.where(inside, starts + steps, 0)
+            following = np.where(inside, codes[places + 1], IGNORED)
+            yield _batch(codes[places], following, carry_state=begin > 0)
 
     def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy in nats."""
-        return F.cross_entropy(prediction.flatten(0, 1), batch.targets.flatten())
+        """Mean cross-entropy of ``(T, B, symbols)`` logits, nats per symbol."""
+        return functional.cross_entropy(
+            prediction.flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED
+        )
 
     def score(self, prediction: Tensor, batch: Batch) -> tuple[float, int]:
-        """Summed cross-entropy in nats, and the number of predicted symbols."""
-        total = F.cross_entropy(prediction.flatten(0, 1), batch.targets.flatten(), reduction="sum")
-        return total.item(), batch.targets.numel()
-
-
-class _Head(nn.Module):
-    def __init__(self, hidden_size: int, symbols: int) -> None:
-        super().__init__()
-        self.logits = nn.Linear(hidden_size, symbols)
-
-    def forward(self, states: Tensor, lengths: Tensor | None) -> Tensor:
-        logits: Tensor = self.logits(states)
-        return logits
-
-
-def _batches(codes: Codes, streams: int, length: int, whole: bool) -> Iterator[Batch]:
-    """Consecutive chunks of parallel streams; ``whole`` leaves out a shorter last chunk."""
-    steps = (len(codes) - 1) // streams
-    inputs = codes[: streams * steps].reshape(streams, steps).T
-    targets = codes[1 : streams * steps + 1].reshape(streams, steps).T
-    for start in range(0, steps - length + 1 if whole else steps, length):
-        yield Batch(
-            # ascontiguousarray copies: the arrays of a worker are read-only shared memory.
-            torch.from_numpy(np.ascontiguousarray(inputs[start : start + length])),
-            torch.from_numpy(np.ascontiguousarray(targets[start : start + length])),
-            carry_state=start > 0,
+        targets = batch.targets.flatten()
+        each = functional.cross_entropy(
+            prediction.flatten(0, 1), targets, ignore_index=IGNORED, reduction="none"
         )
+        return float(each.double().sum()), int((targets != IGNORED).sum())
 
 
-def text_task(
-    data: str | None,
-    *,
-    level: str = "char",
-    length: int = 64,
-    vocabulary: int = 10_000,
-) -> TextTask:
-    """A language modelling task.
-
-    Args:
-        data: Path of a UTF-8 file (plain, .gz or .xz), or ``builtin:pydoc-topics``.
-        level: ``char``, or ``word`` for words split at white space, a line end being one too.
-        length: Time steps of one training batch.
-        vocabulary: Most symbols besides the unknown one, the most frequent of the training part.
+def make_text(data: str, options: TextOptions) -> TextTask:
+    """Reads a UTF-8 file (``.gz``, ``.xz`` too) or ``builtin:pydoc-topics``.
 
     Raises:
-        TaskError: If the file cannot be read or is too short, or an option is wrong.
+        TaskError: The file cannot be read, is not UTF-8, or is too short.
     """
-    if data is None:
-        raise TaskError(f"task text needs data: the path of a text file, or {PYDOC_TOPICS}.")
-    if level not in ("char", "word"):
-        raise TaskError(f"task text: level is {level!r}; it is 'char' or 'word'.")
-    for option, value in (("length", length), ("vocabulary", vocabulary)):
-        if type(value) is not int or value < 1:
-            raise TaskError(f"task text: {option} is {value!r}; it is an integer from 1 on.")
-    text = pydoc_topics() if data == PYDOC_TOPICS else read_text(data)
-    symbols: Sequence[str] = text if level == "char" else _words(text)
-    ends = [math.floor(len(symbols) * share) for share in (SPLIT[0], SPLIT[0] + SPLIT[1])]
-    if ends[0] < 2 or ends[1] - ends[0] < 2 or len(symbols) - ends[1] < 2:
-        raise TaskError(
-            f"{data}: has {len(symbols)} {level}s, too few for parts of 80, 10 and 10 percent."
-        )
-    frequent = Counter(symbols[: ends[0]]).most_common(vocabulary)
-    codes = {symbol: k for k, (symbol, _) in enumerate(sorted(frequent), start=1)}
-    coded = np.fromiter((codes.get(s, UNKNOWN) for s in symbols), np.int64, len(symbols))
+    text = _builtin(data) if data.startswith("builtin:") else decode(read_bytes(data), data)
+    symbols: Sequence[str] = text if options.level == "char" else _words(text)
+    parts = contiguous(len(symbols), options.split, f"{options.level}s")
+    for part, name, least in zip(
+        parts, ("training", "validation", "test"), (options.length + 1, 2, 2), strict=True
+    ):
+        if len(part) < least:
+            raise TaskError(
+                f"{data}: too short: its {len(symbols):,} {options.level}s give the {name} part "
+                f"{len(part)}, which needs at least {least}. Use a longer text, or another split "
+                "or length."
+            )
+    pieces = [symbols[part.start : part.stop] for part in parts]
+    codes = _vocabulary(pieces[0], options)
+    training, validation, test = (
+        np.fromiter((codes.get(s, UNKNOWN) for s in piece), np.int32, len(piece))
+        for piece in pieces
+    )
     return TextTask(
         name="text",
-        data_sha256=hashlib.sha256(text.encode()).hexdigest(),
-        symbols=len(codes) + 1,
-        parts={
-            "train": coded[: ends[0]],
-            "validation": coded[ends[0] : ends[1]],
-            "test": coded[ends[1] :],
-        },
-        length=length,
-        metric=Metric("cross-entropy", f"nats/{level}", higher_is_better=False),
+        metric=Metric("cross-entropy", f"nats/{options.level}", higher_is_better=False),
+        data_sha256=sha256_of(text.encode()),
+        training=training,
+        validation=validation,
+        test=test,
+        symbols=max(codes.values()) + 1,
+        length=options.length,
     )
 
 
-def pydoc_topics() -> str:
-    """The reference text of this Python, about 470,000 characters; it differs by version."""
-    from pydoc_data.topics import topics
-
-    return "\n".join(text for _, text in sorted(topics.items()))
+def _vocabulary(training: Sequence[str], options: TextOptions) -> dict[str, int]:
+    """Codes from 1 by falling frequency; the corpus' own ``<unk>`` shares the code of unknown."""
+    counts = Counter(training)
+    reserved = {UNKNOWN_WORD: UNKNOWN} if options.level == "word" else {}
+    ranked = sorted((s for s in counts if s not in reserved), key=lambda s: (-counts[s], s))
+    kept = ranked if options.vocabulary is None else ranked[: options.vocabulary - 1]
+    return reserved | {symbol: code for code, symbol in enumerate(kept, start=1)}
 
 
 def _words(text: str) -> list[str]:
-    return [word for line in text.splitlines() for word in [*line.split(), "\n"]]
+    words: list[str] = []
+    for line in text.removesuffix("\n").split("\n"):
+        words += line.split()
+        words.append(END_OF_LINE)
+    return words
+
+
+def _builtin(name: str) -> str:
+    if name != _PYDOC:
+        raise TaskError(f"there is no text {name!r}.{did_you_mean(name, [_PYDOC])}")
+    from pydoc_data.topics import topics
+
+    return "\n\n".join(topics[key] for key in sorted(topics))
+
+
+def _batch(
+    inputs: npt.NDArray[np.int32], targets: npt.NDArray[np.int32], carry_state: bool
+) -> Batch:
+    # astype copies: arrays from an object store are read-only, and torch would warn
+    return Batch(
+        inputs=torch.from_numpy(inputs.astype(np.int64)),
+        targets=torch.from_numpy(targets.astype(np.int64)),
+        carry_state=carry_state,
+    )

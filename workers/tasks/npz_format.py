@@ -1,0 +1,71 @@
+"""Labelled sequences in NumPy's ``.npz``. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+
+import numpy as np
+import numpy.typing as npt
+
+from workers.tasks.errors import TaskError
+from workers.tasks.sequences import Sequences, check_finite
+
+
+def parse_npz(content: bytes, path: str) -> Sequences:
+    """Reads the arrays ``X``, ``y`` and, where lengths differ, ``lengths``.
+
+    ``X`` is ``(N, T, features)`` or ``(N, T)`` for one feature, any real number type; ``y`` is
+    ``(N,)`` of whole numbers or texts; ``lengths`` is ``(N,)`` of whole numbers from 1 to T.
+    What lies beyond a sequence's length is not read. Arrays of other names are ignored.
+
+    Raises:
+        TaskError: An array is missing, has the wrong shape or type, or holds a NaN.
+    """
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise TaskError(f"{path}: holds a single array; save X and y with numpy.savez.")
+            found = list(file.files)
+            for name in ("X", "y", "lengths"):
+                if name in found:
+                    arrays[name] = np.asarray(file[name])
+    except TaskError:
+        raise
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise TaskError(f"{path}: cannot be read as .npz: {error}") from None
+    for name in ("X", "y"):
+        if name not in arrays:
+            raise TaskError(f"{path}: there is no array {name!r}, only {', '.join(found)}.")
+    values, labels = arrays["X"], arrays["y"]
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if values.ndim != 3 or values.dtype.kind not in "iufb" or 0 in values.shape[1:]:
+        raise TaskError(
+            f"{path}: X is {arrays['X'].dtype} of shape {arrays['X'].shape}; it must hold real "
+            "numbers of shape (N, T) or (N, T, features)."
+        )
+    count, steps = values.shape[:2]
+    if labels.shape != (count,) or labels.dtype.kind not in "iubU":
+        raise TaskError(
+            f"{path}: y is {labels.dtype} of shape {labels.shape}; it must hold whole numbers or "
+            f"texts of shape ({count},), one for each sequence in X."
+        )
+    lengths = arrays.get("lengths", np.full(count, steps))
+    if (
+        lengths.shape != (count,)
+        or lengths.dtype.kind not in "iu"
+        or not all(1 <= length <= steps for length in lengths.tolist())
+    ):
+        raise TaskError(
+            f"{path}: lengths must hold whole numbers from 1 to {steps} of shape ({count},)."
+        )
+    sequences = [
+        row[:length].astype(np.float64)
+        for row, length in zip(values, lengths.tolist(), strict=True)
+    ]
+    for number, sequence in enumerate(sequences, start=1):
+        check_finite(path, number, sequence)
+    return Sequences(path, sequences, [str(label) for label in labels.tolist()], content)
