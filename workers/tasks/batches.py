@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from workers.tasks.errors import TaskError
+
 SCORED_TOGETHER = 64
 """Sequences per scoring batch."""
 
@@ -31,5 +33,29 @@ def scale_of(
     rows: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean and deviation of each column of ``(rows, columns)``; a constant column gets 1."""
-    deviation = rows.std(axis=0)
-    return rows.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    # rounding gives a constant 0.1 a deviation of 1e-17
+    return mean, np.where(deviation <= 1e-12 * np.abs(mean), 1.0, deviation)
+
+
+def scaled(
+    rows: npt.NDArray[np.float64],
+    mean: npt.NDArray[np.float64],
+    deviation: npt.NDArray[np.float64],
+    path: str,
+) -> npt.NDArray[np.float32]:
+    """``(rows - mean) / deviation`` as float32.
+
+    Raises:
+        TaskError: A number becomes too large for float32.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        result: npt.NDArray[np.float32] = ((rows - mean) / deviation).astype(np.float32)
+    wrong = np.argwhere(~np.isfinite(result))
+    if len(wrong):
+        raise TaskError(
+            f"{path}: the value {rows[tuple(wrong[0])]} is too large to compute with. Rescale "
+            "the data."
+        )
+    return result

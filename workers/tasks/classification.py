@@ -14,19 +14,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.tasks.base import Batch, Metric
-from workers.tasks.batches import SCORED_TOGETHER, scale_of, shuffled
+from workers.tasks.batches import SCORED_TOGETHER, scale_of, scaled, shuffled
 from workers.tasks.errors import TaskError, did_you_mean
 from workers.tasks.files import sha256_of
 from workers.tasks.heads import SequenceHead
 from workers.tasks.options import require
-from workers.tasks.sequences import Floats, Layout, Sequences, class_names, read_sequences
+from workers.tasks.sequence_files import read_sequences
+from workers.tasks.sequences import Floats, Sequences, class_names
 from workers.tasks.splits import Indices, stratified
+from workers.tasks.table_rows import Layout
 
 TENTH, FIFTH = Fraction(1, 10), Fraction(1, 5)
 
 
 @dataclass(frozen=True, slots=True)
-class ClassificationOptions:
+class Options:
     """Options of the kind ``classification``.
 
     Attributes:
@@ -145,8 +147,8 @@ class ClassificationTask:
         return float((prediction.argmax(dim=1) == batch.targets).sum()), count
 
 
-def make_classification(data: str, options: ClassificationOptions) -> ClassificationTask:
-    """Reads labelled sequences; formats: :func:`workers.tasks.sequences.read_sequences`.
+def make(data: str, options: Options) -> ClassificationTask:
+    """Reads labelled sequences; formats: :func:`workers.tasks.sequence_files.read_sequences`.
 
     Raises:
         TaskError: The data cannot be read or split, or has a single class.
@@ -183,7 +185,7 @@ def make_classification(data: str, options: ClassificationOptions) -> Classifica
         if options.standardise
         else (np.zeros(width), np.ones(width))
     )
-    training, validation, test = (_labelled(*part, mean, deviation) for part in parts)
+    training, validation, test = (_labelled(*part, mean, deviation, data) for part in parts)
     return ClassificationTask(
         name="classification",
         metric=Metric("accuracy", "", higher_is_better=True),
@@ -210,7 +212,9 @@ def _pick(values: list[Floats], labels: Indices, indices: Indices) -> tuple[list
     return [values[index] for index in indices.tolist()], labels[indices]
 
 
-def _labelled(values: list[Floats], labels: Indices, mean: Floats, deviation: Floats) -> Labelled:
-    rows = (np.concatenate(values) - mean) / deviation
+def _labelled(
+    values: list[Floats], labels: Indices, mean: Floats, deviation: Floats, path: str
+) -> Labelled:
+    rows = scaled(np.concatenate(values), mean, deviation, path)
     lengths = np.array([len(sequence) for sequence in values], dtype=np.int64)
-    return Labelled(rows.astype(np.float32), lengths, labels)
+    return Labelled(rows, lengths, labels)

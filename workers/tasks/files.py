@@ -6,9 +6,15 @@ import gzip
 import hashlib
 import lzma
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from workers.tasks.errors import TaskError
+
+MAX_BYTES = 4 * 2**30
+"""A file that unpacks to more is refused before it fills the memory."""
+_OPENERS: Mapping[str, Callable[[Path, str], Any]] = {".gz": gzip.open, ".xz": lzma.open}
 
 
 def read_bytes(path: str) -> bytes:
@@ -19,24 +25,19 @@ def read_bytes(path: str) -> bytes:
     """
     file = Path(path)
     try:
-        content = file.read_bytes()
+        with _OPENERS.get(file.suffix, open)(file, "rb") as opened:
+            content: bytes = opened.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise TaskError(f"{path}: there is no such file (looked in {Path.cwd()}).") from None
     except IsADirectoryError:
         raise TaskError(f"{path}: this is a folder; name one file in it.") from None
-    except OSError as error:
-        raise TaskError(f"{path}: cannot be read: {error.strerror}.") from None
-    try:
-        if file.suffix == ".gz":
-            content = gzip.decompress(content)
-        elif file.suffix == ".xz":
-            content = lzma.decompress(content) if content else content
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise TaskError(
-            f"{path}: named {file.suffix}, but it cannot be decompressed: {error}."
-        ) from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise TaskError(f"{path}: cannot be read: {reason}.") from None
     if not content:
         raise TaskError(f"{path}: the file is empty.")
+    if len(content) > MAX_BYTES:
+        raise TaskError(f"{path}: holds more than {MAX_BYTES:,} bytes. Give a smaller file.")
     return content
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workers.tasks.base import Batch, Metric
-from workers.tasks.batches import SCORED_TOGETHER, scale_of, shuffled
+from workers.tasks.batches import SCORED_TOGETHER, scale_of, scaled, shuffled
 from workers.tasks.errors import TaskError
 from workers.tasks.files import format_of, sha256_of
 from workers.tasks.heads import HorizonHead
@@ -24,11 +24,12 @@ from workers.tasks.tables import TABLE_FORMATS, Table, read_table
 Floats = npt.NDArray[np.float64]
 Names = tuple[str | int, ...]
 
+PARTS = ("training", "validation", "test")
 _DAY, _WEEK, _YEAR = 86_400.0, 7 * 86_400.0, 365.2425 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class ForecastingOptions:
+class Options:
     """Options of the kind ``forecasting``.
 
     Attributes:
@@ -69,7 +70,7 @@ class ForecastingTask:
         targets: Names of what is predicted.
         inputs: ``(rows, columns)`` float32, standardised with the training rows.
         outputs: ``(rows, targets)`` float32, likewise.
-        rows: First row and end of the rows predicted in training, validation and test.
+        rows: First row and end of the training, validation and test part.
     """
 
     name: str
@@ -99,9 +100,9 @@ class ForecastingTask:
 
     def training_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
         """Batches of ``min(batch_size, windows)`` windows, shuffled anew in each pass."""
-        begin, end = self.rows["training"]
-        for chosen in shuffled(end - begin - self.horizon + 1, batch_size, rng):
-            yield self._batch(chosen + begin)
+        windows = self.rows["training"][1] - self.window - self.horizon + 1
+        for chosen in shuffled(windows, batch_size, rng):
+            yield self._batch(chosen + self.window)
 
     def scoring_batches(self, part: Literal["validation", "test"]) -> Iterator[Batch]:
         """Each ``stride``-th window whose predicted rows all lie in the part, in order.
@@ -114,7 +115,7 @@ class ForecastingTask:
             yield self._batch(firsts[start : start + SCORED_TOGETHER])
 
     def _batch(self, firsts: Indices) -> Batch:
-        """Inputs ``(window, B, columns)``, targets ``(horizon, B, targets)`` from rows ``firsts``."""
+        """Inputs ``(window, B, columns)``, targets ``(horizon, B, targets)`` from ``firsts`` on."""
         before = firsts + np.arange(-self.window, 0)[:, None]
         after = firsts + np.arange(self.horizon)[:, None]
         return Batch(
@@ -131,7 +132,7 @@ class ForecastingTask:
         return float(error.square().sum()), error.numel()
 
 
-def make_forecasting(data: str, options: ForecastingOptions) -> ForecastingTask:
+def make(data: str, options: Options) -> ForecastingTask:
     """Reads a CSV or Parquet table, one row per time step, the oldest first.
 
     Raises:
@@ -161,7 +162,7 @@ def make_forecasting(data: str, options: ForecastingOptions) -> ForecastingTask:
     # only the first part has nothing before it that its windows could reach back into
     for part, name, needed in zip(
         parts,
-        ("training", "validation", "test"),
+        PARTS,
         (window + horizon, horizon, horizon),
         strict=True,
     ):
@@ -176,17 +177,13 @@ def make_forecasting(data: str, options: ForecastingOptions) -> ForecastingTask:
         metric=Metric("MSE", "standardised", higher_is_better=False),
         data_sha256=sha256_of(table.content),
         columns=tuple(inputs),
-        targets=tuple(targets),
+        targets=tuple(outputs),
         window=window,
         horizon=horizon,
         stride=options.stride,
-        inputs=_standardised(inputs, training),
-        outputs=_standardised(outputs, training),
-        rows={
-            "training": (window, training),
-            "validation": (parts[1].start, parts[1].stop),
-            "test": (parts[2].start, parts[2].stop),
-        },
+        inputs=_standardised(inputs, training, data),
+        outputs=_standardised(outputs, training, data),
+        rows={name: (part.start, part.stop) for name, part in zip(PARTS, parts, strict=True)},
     )
 
 
@@ -219,7 +216,6 @@ def _series(table: Table, name: str) -> Floats:
     return values
 
 
-def _standardised(series: dict[str, Floats], training: int) -> npt.NDArray[np.float32]:
+def _standardised(series: dict[str, Floats], training: int, path: str) -> npt.NDArray[np.float32]:
     rows = np.stack(list(series.values()), axis=1)
-    mean, deviation = scale_of(rows[:training])
-    return ((rows - mean) / deviation).astype(np.float32)
+    return scaled(rows, *scale_of(rows[:training]), path)

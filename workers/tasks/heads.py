@@ -58,4 +58,4 @@ class HorizonHead(nn.Module):
 
     def forward(self, states: Tensor, lengths: Tensor | None = None) -> Tensor:
         flat: Tensor = self.linear(last_valid(states, lengths))
-        return flat.unflatten(1, self.shape).transpose(0, 1)
+        return flat.reshape(len(flat), *self.shape).transpose(0, 1)

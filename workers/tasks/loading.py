@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from workers.tasks.base import Metric, Task
-from workers.tasks.classification import ClassificationOptions, make_classification
 from workers.tasks.errors import TaskError, did_you_mean
-from workers.tasks.forecasting import ForecastingOptions, make_forecasting
 from workers.tasks.options import read_options
-from workers.tasks.text import TextOptions, make_text
 
-KINDS: Mapping[str, tuple[type[Any], Callable[[str, Any], Task]]] = {
-    "text": (TextOptions, make_text),
-    "classification": (ClassificationOptions, make_classification),
-    "forecasting": (ForecastingOptions, make_forecasting),
+KINDS: Mapping[str, str] = {
+    "text": "workers.tasks.text",
+    "classification": "workers.tasks.classification",
+    "forecasting": "workers.tasks.forecasting",
 }
-"""Kind -> (its options, its factory)."""
+"""Kind -> its module, which offers ``Options`` and ``make(data, options)``."""
 
 _MEMBERS = (
     "front_end",
@@ -41,8 +38,8 @@ def load_task(kind: str, data: str | None, options: Mapping[str, object]) -> Tas
             the user, called as ``factory(data, **options)``. The module is looked for on
             ``sys.path``, then in the working directory.
         data: Path of the data; a user's factory may do without.
-        options: Of the kind: the fields of ``TextOptions``, ``ClassificationOptions``,
-            ``ForecastingOptions``, or the keyword parameters of the factory.
+        options: The fields of ``Options`` in the kind's module, or the keyword parameters of
+            the factory.
 
     Raises:
         TaskError: Kind, data or options are wrong. What a user's own factory raises passes.
@@ -54,12 +51,12 @@ def load_task(kind: str, data: str | None, options: Mapping[str, object]) -> Tas
             f"there is no task kind {kind!r}.{did_you_mean(kind, KINDS)} "
             "A task of your own is named package.module:factory."
         )
-    options_type, make = KINDS[kind]
-    checked = read_options(kind, options_type, options)
+    module = importlib.import_module(KINDS[kind])
+    checked = read_options(kind, module.Options, options)
     if not data:
         more = ", or data 'builtin:pydoc-topics'" if kind == "text" else ""
         raise TaskError(f"task {kind!r} needs data: the path of a file{more}.")
-    return make(data, checked)
+    return module.make(data, checked)  # type: ignore[no-any-return]
 
 
 def _users_task(kind: str, data: str | None, options: Mapping[str, object]) -> Task:

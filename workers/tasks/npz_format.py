@@ -12,6 +12,18 @@ import numpy.typing as npt
 from workers.tasks.errors import TaskError
 from workers.tasks.sequences import Sequences, check_finite
 
+# numpy's and zipfile's ways to say that a file is damaged, encrypted, pickled or absurdly large
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def parse_npz(content: bytes, path: str) -> Sequences:
     """Reads the arrays ``X``, ``y`` and, where lengths differ, ``lengths``.
@@ -23,18 +35,16 @@ def parse_npz(content: bytes, path: str) -> Sequences:
     Raises:
         TaskError: An array is missing, has the wrong shape or type, or holds a NaN.
     """
+    if not content.startswith(b"PK"):
+        raise TaskError(f"{path}: this is not an .npz file; save X and y with numpy.savez.")
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise TaskError(f"{path}: holds a single array; save X and y with numpy.savez.")
             found = list(file.files)
             for name in ("X", "y", "lengths"):
                 if name in found:
                     arrays[name] = np.asarray(file[name])
-    except TaskError:
-        raise
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise TaskError(f"{path}: cannot be read as .npz: {error}") from None
     for name in ("X", "y"):
         if name not in arrays:

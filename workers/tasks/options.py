@@ -91,7 +91,7 @@ def _fit_tuple(members: tuple[Any, ...], value: object) -> tuple[object, ...]:
 def _number(text: str) -> int | float:
     for read in (int, float):
         try:
-            return read(text)  # type: ignore[no-any-return, operator]
+            return read(text)
         except ValueError:
             continue
     raise _Unfit

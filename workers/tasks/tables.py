@@ -90,7 +90,11 @@ class Table:
                         continue
             return None
         if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-            return None if column.null_count else _naive(pc.cast(column, pa.timestamp("us")))
+            return (
+                None
+                if column.null_count
+                else _naive(pc.cast(column, pa.timestamp("us"), safe=False))
+            )
         return None
 
     def texts(self, name: str) -> list[str]:
@@ -113,8 +117,8 @@ class Table:
             except (TypeError, ValueError):
                 shown = repr(value) if len(repr(value)) <= 40 else repr(value)[:40] + "…"
                 return TaskError(
-                    f"{self.path}: row {row}, column {name!r}: {shown} is not a number."
-                    f"{_separator_hint(self.columns)}"
+                    f"{self.path}: row {row}, column {name!r}: {shown} is not a number. "
+                    f"Correct it, or leave the column out.{_separator_hint(self.columns)}"
                 )
         return TaskError(f"{self.path}: column {name!r} holds no numbers.")
 
@@ -142,7 +146,7 @@ def read_table(path: str, *, delimiter: str | None, header: bool, skip_lines: in
             text = decode(content, path).split("\n", skip_lines)[-1]
             names = _names(text, path, separator, header)
             table = _read_csv(text, names, separator, header)
-    except (pa.ArrowInvalid, OSError, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, OSError, pa.ArrowNotImplementedError, csv.Error) as error:
         raise TaskError(f"{path}: cannot be read as a table: {error}") from None
     for name in names:
         if names.count(name) > 1:
@@ -176,7 +180,7 @@ def _read_csv(text: str, names: list[str], separator: str, header: bool) -> Any:
     return pa.csv.read_csv(
         pa.BufferReader(text.encode()),
         pa.csv.ReadOptions(use_threads=False, column_names=names, skip_rows=int(header)),
-        pa.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        pa.csv.ParseOptions(delimiter=separator),
         # all as texts: a guess from the first rows would fail in the middle of the file
         pa.csv.ConvertOptions(
             column_types={name: pa.string() for name in names},
@@ -188,12 +192,10 @@ def _read_csv(text: str, names: list[str], separator: str, header: bool) -> Any:
 
 def _tidy(column: Any) -> Any:
     """Texts without the spaces round them, none left empty."""
-    if pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
-        column = (
-            pc.cast(column, pa.string())
-            if pa.types.is_large_string(column.type)
-            else (column.dictionary_decode())
-        )
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_large_string(column.type):
+        column = pc.cast(column, pa.string())
     if not pa.types.is_string(column.type):
         return column
     trimmed = pc.utf8_trim_whitespace(column)

@@ -34,7 +34,7 @@ _PYDOC = "builtin:pydoc-topics"
 
 
 @dataclass(frozen=True, slots=True)
-class TextOptions:
+class Options:
     """Options of the kind ``text``.
 
     Attributes:
@@ -146,7 +146,7 @@ class TextTask:
         return float(each.double().sum()), int((targets != IGNORED).sum())
 
 
-def make_text(data: str, options: TextOptions) -> TextTask:
+def make(data: str, options: Options) -> TextTask:
     """Reads a UTF-8 file (``.gz``, ``.xz`` too) or ``builtin:pydoc-topics``.
 
     Raises:
@@ -182,7 +182,7 @@ def make_text(data: str, options: TextOptions) -> TextTask:
     )
 
 
-def _vocabulary(training: Sequence[str], options: TextOptions) -> dict[str, int]:
+def _vocabulary(training: Sequence[str], options: Options) -> dict[str, int]:
     """Codes from 1 by falling frequency; the corpus' own ``<unk>`` shares the code of unknown."""
     counts = Counter(training)
     reserved = {UNKNOWN_WORD: UNKNOWN} if options.level == "word" else {}
