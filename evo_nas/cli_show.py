@@ -85,7 +85,10 @@ def cells(name: str | None, as_json: bool) -> None:
 
     rows = [row for row in PUBLISHED if name is None or row.name == name]
     if name is not None and not rows:
-        published(name)  # raises with a suggestion
+        try:
+            published(name)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
     if as_json:
         document = [
             {

@@ -38,6 +38,7 @@ __all__ = [
     "from_dict",
     "load",
     "population_for",
+    "resolved",
     "to_dict",
     "with_overrides",
 ]
@@ -132,6 +133,23 @@ def population_for(config: SearchConfig) -> tuple[int, int]:
     if config.budget.evaluations is not None:
         population = max(2, min(population, config.budget.evaluations // 4))
     return population, min(config.evolution.sample_size, population)
+
+
+def resolved(config: SearchConfig, budget: BudgetConfig | None = None) -> SearchConfig:
+    """The configuration with population and sample size fixed by `population_for`.
+
+    A run keeps them when its budget is raised later; otherwise its record would replay into
+    another population.
+
+    Args:
+        budget: Decides instead of the configuration's own.
+    """
+    by = config if budget is None else dataclasses.replace(config, budget=budget)
+    population, sample_size = population_for(by)
+    evolution = dataclasses.replace(
+        config.evolution, population=population, sample_size=sample_size
+    )
+    return dataclasses.replace(config, evolution=evolution)
 
 
 def differences(run: SearchConfig, now: SearchConfig) -> list[str]:

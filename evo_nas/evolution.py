@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import numpy as np
 from deap import base, tools
 
-from evo_nas.config import population_for
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Asked, Told
 from evo_nas.history import History, Proposal
@@ -39,7 +38,7 @@ def default_toolbox(config: SearchConfig, history: History) -> base.Toolbox:
     the record of its mutation. Neither may use any other source of randomness.
     """
     toolbox = base.Toolbox()
-    toolbox.register("select", tournament, sample_size=population_for(config)[1])
+    toolbox.register("select", tournament, sample_size=config.evolution.sample_size)
     toolbox.register(
         "mutate",
         mutate,
@@ -61,7 +60,7 @@ class RegularizedEvolution:
         self, config: SearchConfig, history: History, toolbox: base.Toolbox | None = None
     ) -> None:
         self.history = history
-        self.size, _ = population_for(config)
+        self.size = config.evolution.population
         self.toolbox = toolbox or default_toolbox(config, history)
         self.population: deque[Individual] = deque(maxlen=self.size)
         self._initial = initial_proposals(config, history.rules)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evo_nas.config import population_for
 from evo_nas.config_tables import SearchConfig
 from evo_nas.history import History, Proposal, Propose, Rules
 from genomes.published import published, published_names
@@ -31,7 +30,7 @@ def initial_proposals(config: SearchConfig, rules: Rules) -> tuple[Proposal, ...
         if fits and genome.digest not in seen:
             seen.add(genome.digest)
             proposals.append(Proposal(genome, {"operator": "published", "name": name}))
-    return tuple(proposals[: max(1, population_for(config)[0] // 2)])
+    return tuple(proposals[: max(1, config.evolution.population // 2)])
 
 
 def propose_initial(history: History, initial: Sequence[Proposal]) -> Propose:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo_nas import __version__
 from evo_nas.compare import Comparison, comparison_seconds, run_comparison, times_opened
-from evo_nas.config import differences, from_dict, to_dict, with_overrides
+from evo_nas.config import differences, from_dict, resolved, to_dict, with_overrides
 from evo_nas.config_tables import SearchConfig, WorkersConfig
 from evo_nas.events import Event, Told
 from evo_nas.interrupt import Interrupt
@@ -72,8 +72,9 @@ def start(config: SearchConfig) -> Outcome:
     directory = config.run
     _refuse_vanishing(directory)
     _require_budget(config)
-    config = _with_absolute_data(config)
+    config = resolved(_with_absolute_data(config))
     make_strategy(config)  # refuses a search space or limits that cannot work, before any file
+    _refuse_unknown_names(config)
     task = load(config)
     header = Header(
         config=to_dict(config),
@@ -106,7 +107,7 @@ def resume(
     with open_run(directory) as record:
         config = from_dict(record.header.config, f"{directory}/run.json")
         if wanted is not None:
-            different = differences(config, wanted)
+            different = differences(config, resolved(wanted, config.budget))
             if different:
                 raise SearchError(
                     f"{directory} was written with another configuration:\n  "
@@ -259,6 +260,19 @@ def _seconds(config: SearchConfig) -> float | None:
 def _require_budget(config: SearchConfig) -> None:
     if config.budget.evaluations is None and config.budget.hours is None:
         raise SearchError("the search has no end. Add --evaluations N or --hours H.")
+
+
+def _refuse_unknown_names(config: SearchConfig) -> None:
+    """Engine and baselines are needed late in a search; a typo is told before it begins."""
+    from genomes.published import published
+    from workers.engine import engine_name
+
+    try:
+        engine_name(config.training.engine)
+        for name in config.compare.baselines:
+            published(name)
+    except ValueError as error:
+        raise SearchError(str(error)) from error
 
 
 def _refuse_vanishing(directory: str) -> None:

@@ -264,7 +264,11 @@ def _names_like(parent: Genome, names: Mapping[int, str], child: Genome) -> dict
         for value in wanted:
             matches = keys.get(same(child, value), [])
             if value not in result and matches:
-                result[value] = free.pop(matches.pop(0))
+                # Gates look alike: the one at the same place is the one that was kept.
+                place = value - child.first_node
+                match = min(matches, key=lambda v: abs(v - parent.first_node - place))
+                matches.remove(match)
+                result[value] = free.pop(match)
     used = set(names.values())
     fresh = (f"v{k}" for k in range(1, 10_000) if f"v{k}" not in used)
     for value in wanted:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from evo_nas.events import Asked, Told
-from evo_nas.record import read_events
+from evo_nas.record import read_events, read_header
 from tests.tiny import arguments, begin, evo_nas, tiny_text, wait_for_segments
 
 
@@ -209,3 +209,33 @@ def test_a_candidate_that_diverges_is_recorded_and_the_search_goes_on(tmp_path: 
     statuses = Counter(event.status for event in told(tmp_path / "run"))
     assert statuses["diverged"] > 0
     assert sum(statuses.values()) == 6
+
+
+def test_a_raised_budget_keeps_the_population_of_the_run(tmp_path: Path) -> None:
+    words = arguments(tmp_path, "--population", "50", "--evaluations", "12", "--seeds", "0")
+    assert evo_nas(*words).returncode == 0
+    run = tmp_path / "run"
+    assert read_header(run).config["evolution"]["population"] == 3
+    more = evo_nas("resume", str(run), "--evaluations", "20")
+    assert more.returncode == 0, more.stderr
+    assert [event.parent is None for event in asked(run)] == [b < 3 for b in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--engine", "fast"), "unknown engine 'fast'"),
+        (("--data", "nowhere.txt"), "nowhere.txt"),
+        (("--option", "lenght=4"), "Did you mean 'length'?"),
+        (("--task", "txt"), "Did you mean 'text'?"),
+        (("--task", "no_such_module:task"), "no module 'no_such_module'"),
+    ],
+)
+def test_what_cannot_work_is_told_before_a_run_is_begun(
+    tmp_path: Path, flags: tuple[str, ...], message: str
+) -> None:
+    refused = evo_nas(*arguments(tmp_path, "--evaluations", "4"), *flags)
+    assert refused.returncode == 1
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "run").exists()
