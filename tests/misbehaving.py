@@ -1,4 +1,4 @@
-"""Evaluators for the pool's tests. What one does is said by the request's genome: ``name:argument``.
+"""Evaluators for the pool's tests; the request's genome says what one does: ``name:argument``.
 
 Each is a generator called as ``evaluator(request, task, worker)``.
 """

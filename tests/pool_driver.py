@@ -102,6 +102,20 @@ def stranger() -> None:
         say(error=str(error))
 
 
+def greedy(size: str) -> None:
+    """Lets a worker take more memory than Ray's monitor allows on this machine."""
+    pool = open_pool(
+        1,
+        None,  # type: ignore[arg-type]
+        Limits(attempts=2),
+        evaluator="misbehaving:evaluator",
+    )
+    results = settled(pool, [asked(f"allocates_step_by_step:{size}")])
+    results += settled(pool, [asked("behaves", 1)])
+    pool.close()
+    say(results=[(r.failure.kind, r.failure.message) if r.failure else ("ok", "") for r in results])
+
+
 def shared_gpu() -> None:
     """Two workers on a GPU that Ray counts but torch does not have."""
     import ray

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ import pytest
 import ray
 from misbehaving import asked
 
+from genomes import published
+from workers.evaluator import EVALUATOR
 from workers.limits import Limits, Pool, PoolError
-from workers.messages import Request, Result
+from workers.messages import Request, Result, Training
 from workers.open_pool import open_pool
+from workers.tasks import load_task
 
 CORES = 2
 PATIENCE = 60.0
@@ -48,7 +52,8 @@ def opened() -> Iterator[Callable[..., Pool]]:
 
 def settled(pool: Pool, requests: list[Request]) -> list[Result]:
     """The results of requests by birth; the pool is free again and gives nothing more."""
-    todo, results = list(requests), []
+    todo = list(requests)
+    results: list[Result] = []
     end = time.monotonic() + PATIENCE
     while len(results) < len(requests):
         while todo and pool.free():
@@ -96,10 +101,12 @@ def test_two_requests_of_one_birth_are_two_requests(opened: Callable[..., Pool])
 
 def test_results_that_wait_are_returned_together(opened: Callable[..., Pool]) -> None:
     pool = opened()
-    settled(pool, [asked("behaves", birth) for birth in range(4)])
+    met: set[str] = set()
+    while len(met) < CORES:  # until all workers are ready
+        met |= {result.worker for result in settled(pool, [asked("takes:0.2")] * CORES)}
     for birth in range(CORES):
         pool.submit(asked("behaves", birth))
-    time.sleep(1)
+    time.sleep(1.5)
     assert len(pool.poll(0)) == CORES
 
 
@@ -177,7 +184,7 @@ def test_a_worker_killed_from_outside_is_replaced_and_its_request_tried_again(
     assert results[0].worker.startswith("worker-1@")
 
 
-def test_an_idle_worker_that_dies_costs_nothing(opened: Callable[..., Pool]) -> None:
+def test_an_idle_worker_that_dies_costs_no_result(opened: Callable[..., Pool]) -> None:
     pool = opened(workers=1)
     (before,) = settled(pool, [asked("behaves")])
     os.kill(int(before.engine), 9)
@@ -235,10 +242,10 @@ def test_signs_of_life_do_not_lift_the_limit_of_an_evaluation(
 def test_a_manager_that_was_busy_itself_still_takes_results_that_came_in_time(
     opened: Callable[..., Pool],
 ) -> None:
-    pool = opened(Limits(evaluation_seconds=1.5, stall_seconds=1.0), workers=1)
+    pool = opened(Limits(evaluation_seconds=1.2, stall_seconds=1.0), workers=1)
     settled(pool, [asked("behaves")])
-    pool.submit(asked("takes:0.5", 1))
-    time.sleep(3)
+    pool.submit(asked("takes:0.3", 1))
+    time.sleep(2)
     (result,) = pool.poll(1)
     assert kind(result) == "ok"
 
@@ -335,6 +342,23 @@ def test_workers_that_take_too_long_to_start_are_an_error(opened: Callable[..., 
     with pytest.raises(PoolError, match=r"was not ready within 0\.3 s\. Is the cluster busy"):
         while time.monotonic() < end:
             assert pool.poll(1) == []
+
+
+def test_a_worker_gives_the_same_bits_as_an_evaluation_in_process(
+    opened: Callable[..., Pool], tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
+    task = load_task("text", str(tmp_path / "text.txt"), {})
+    training = Training(hidden_size=16, batch_size=4, steps=5)
+    request = Request(0, published("gru").to_json(), seed=11, training=training)
+    results = []
+    for workers in (0, 1):
+        pool = opened(workers=workers, task=task, evaluator=EVALUATOR)
+        results += settled(pool, [request])
+    here, there = (replace(result, seconds=0.0, worker="") for result in results)
+    assert here == there
+    assert kind(here) == "ok"
+    assert len(here.curve) == 5
 
 
 def test_closing_ends_the_workers_and_leaves_a_ray_it_did_not_start(

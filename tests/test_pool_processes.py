@@ -133,6 +133,7 @@ def test_a_missing_cluster_is_an_error_at_once() -> None:
     assert max(answer["seconds"] for answer in (auto, explicit, client)) < 20
 
 
+@pytest.mark.slow
 def test_a_running_cluster_is_used_only_when_asked_and_outlives_the_pool(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -188,3 +189,22 @@ def test_a_gpu_that_torch_cannot_use_is_an_error_that_says_so() -> None:
     assert capacity == {"capacity": 2}
     assert "this torch cannot use one" in end["error"]
     assert "hide the GPUs from Ray with CUDA_VISIBLE_DEVICES=" in end["error"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_ray_kills_to_save_memory_is_out_of_memory() -> None:
+    meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    kilobytes = {name: int(value.split()[0]) for name, value in meminfo.items()}
+    total, available = kilobytes["MemTotal"], kilobytes["MemAvailable"]
+    if available < 8_000_000:
+        pytest.skip("needs 8 GB of free memory")
+    threshold = (total - available + 3_000_000) / total
+    (answer,) = said(
+        "greedy",
+        "5000000000",
+        RAY_memory_usage_threshold=f"{threshold:.4f}",
+        RAY_memory_monitor_refresh_ms="100",
+    )
+    (killed, message), (fine, _) = answer["results"]
+    assert (killed, fine) == ("out_of_memory", "ok")
+    assert message.startswith("2 workers died over it; the last, worker-1@")

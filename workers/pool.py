@@ -47,7 +47,7 @@ class RayPool:
         task: Task,
         limits: Limits,
         evaluator: str,
-        environment: dict[str, str],
+        environment: dict[str, Any],
         stops_ray: bool,
     ) -> None:
         self.capacity = asked.workers
@@ -59,7 +59,7 @@ class RayPool:
             num_gpus=asked.gpus,
             max_restarts=0,
             max_task_retries=0,
-            runtime_env={"env_vars": environment},
+            runtime_env=environment,
         )
         self._started = 0
         self._failed_starts = 0
@@ -273,7 +273,7 @@ def open_ray_pool(
     started = runtime.start(address, workers=workers, dashboard=dashboard)
     try:
         asked = plan(workers, runtime.nodes(), workers_per_gpu)
-        environment = runtime.environment(address, asked.gpus)
+        environment = runtime.worker_environment(address, asked.gpus)
         return RayPool(asked, task, limits, evaluator, environment, stops_ray=started)
     except BaseException:
         if started:

@@ -68,8 +68,8 @@ def plan(
 def gpu_share(workers_per_gpu: int) -> float:
     """The part of a GPU each of n workers gets.
 
-    Only 1/n: with 0.6, every second worker would wait for ever. Ray counts in units of 1/10,000
-    and may round up, so that 6 times 1/6 would be more than one GPU: hence rounded down.
+    Only 1/n: with 0.6, every second worker would wait for ever. Rounded down to Ray's unit, a
+    10,000th, so that n shares are never more than one GPU.
 
     Raises:
         PoolError: If ``workers_per_gpu`` is no whole number from 1 to 100.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import site
 import socket
@@ -78,8 +79,8 @@ def nodes() -> list[dict[str, float]]:
     return [dict(node["Resources"]) for node in list_nodes() if node["Alive"]]
 
 
-def environment(address: str, gpus: float) -> dict[str, str]:
-    """Environment variables of a worker.
+def worker_environment(address: str, gpus: float) -> dict[str, Any]:
+    """Ray's ``runtime_env`` of a worker.
 
     Args:
         address: As in ``start``. Workers on this machine get the manager's import path, so that
@@ -88,11 +89,13 @@ def environment(address: str, gpus: float) -> dict[str, str]:
         gpus: What a worker asks for; at 0 it must not see any, though Ray would let it.
     """
     variables = {"OMP_NUM_THREADS": "1"}
+    environment: dict[str, Any] = {"env_vars": variables}
     if not gpus:
         variables["CUDA_VISIBLE_DEVICES"] = ""
     if address == "local":
         variables["PYTHONPATH"] = os.pathsep.join(import_path())
-    return variables
+        # Ray hands it to a shell as it is: with a space in its path no worker would ever start.
+    return environment
 
 
 def import_path() -> list[str]:
