@@ -95,6 +95,7 @@ def worker_environment(address: str, gpus: float) -> dict[str, Any]:
     if address == "local":
         variables["PYTHONPATH"] = os.pathsep.join(import_path())
         # Ray hands it to a shell as it is: with a space in its path no worker would ever start.
+        environment["py_executable"] = shlex.quote(sys.executable)
     return environment
 
 
