@@ -52,10 +52,10 @@ def scaled(
     """
     with np.errstate(over="ignore", invalid="ignore"):
         result: npt.NDArray[np.float32] = ((rows - mean) / deviation).astype(np.float32)
-    wrong = np.argwhere(~np.isfinite(result))
-    if len(wrong):
+    usable = np.isfinite(result).all(axis=0) & np.isfinite(mean) & np.isfinite(deviation)
+    if not usable.all():
+        largest = np.abs(rows[:, ~usable]).max()
         raise TaskError(
-            f"{path}: the value {rows[tuple(wrong[0])]} is too large to compute with. Rescale "
-            "the data."
+            f"{path}: the value {largest:g} is too large to compute with. Rescale the data."
         )
     return result

@@ -26,7 +26,7 @@ def read_bytes(path: str) -> bytes:
     file = Path(path)
     try:
         with _OPENERS.get(file.suffix, open)(file, "rb") as opened:
-            content: bytes = opened.read(MAX_BYTES + 1)
+            content: bytes = opened.read(MAX_BYTES + 1) if file.stat().st_size else b""
     except FileNotFoundError:
         raise TaskError(f"{path}: there is no such file (looked in {Path.cwd()}).") from None
     except IsADirectoryError:

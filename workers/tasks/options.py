@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from types import UnionType
@@ -70,6 +71,8 @@ def _fit(hint: Any, value: object) -> object:
         return _fit_tuple(get_args(hint), value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return value  # kept whole: a split given as whole numbers counts rows
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _Unfit
     if type(value) is hint:
         return value
     raise _Unfit
