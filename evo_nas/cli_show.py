@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,7 @@ def cells(name: str | None, as_json: bool) -> None:
             {
                 "name": row.name,
                 "source": row.source,
-                "equations": row.equations.strip().splitlines(),
+                "equations": cleandoc(row.equations).splitlines(),
                 "digest": published(row.name).digest,
                 "parameters_64": parameter_count(published(row.name), 64, 64),
                 "genome": json.loads(published(row.name).to_json()),
@@ -119,7 +120,7 @@ def cells(name: str | None, as_json: bool) -> None:
         click.echo(row.note)
     click.echo(f"digest {genome.digest}")
     click.echo(f"parameters at input and hidden size 64: {parameter_count(genome, 64, 64):,}")
-    click.echo("\n" + row.equations.strip() + "\n\n" + diagram(genome))
+    click.echo("\n" + cleandoc(row.equations) + "\n\n" + diagram(genome))
 
 
 @click.command()

@@ -91,7 +91,7 @@ def test_cells_lists_every_published_cell_and_shows_one(tmp_path: Path) -> None:
     for name in published_names():
         assert f"\n{name} " in f"\n{listed}"
     shown = evo_nas("cells", "gru").stdout
-    assert "h' = blend(" in shown
+    assert "\nh' = blend(" in shown
     assert "Cho" in shown
     assert json.loads(evo_nas("cells", "lstm", "--json").stdout)[0]["digest"]
     refused = evo_nas("cells", "grru")

@@ -99,6 +99,22 @@ def test_an_interrupted_search_records_what_finishes_and_says_how_to_go_on(
     assert len(births) < 500
 
 
+def test_ctrl_c_lets_ray_workers_finish_what_they_are_at(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = arguments(tmp_path, "--evaluations", "500", "--seeds", "0", "--steps", "40")
+    words[words.index("--workers") + 1] = "2"
+    process = begin(words)
+    wait_for_segments(run, 3)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the group
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    events = read_events(run)[0]
+    births = {event.birth for event in events if isinstance(event, Told)}
+    assert births == {event.birth for event in events if isinstance(event, Asked)}
+    assert {event.status for event in told(run)} <= {"ok", "diverged"}
+    assert len({event.worker for event in told(run)}) == 2
+
+
 def test_a_run_directory_is_never_searched_twice(tmp_path: Path) -> None:
     words = arguments(tmp_path, "--evaluations", "4", "--seeds", "0")
     assert evo_nas(*words).returncode == 0
