@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from evo_nas import __version__
 from evo_nas.compare import Comparison, comparison_seconds, run_comparison, times_opened
 from evo_nas.config import differences, from_dict, resolved, to_dict, with_overrides
@@ -76,6 +78,11 @@ def start(config: SearchConfig) -> Outcome:
     make_strategy(config)  # refuses a search space or limits that cannot work, before any file
     _refuse_unknown_names(config)
     task = load(config)
+    # A text too short for the batches would otherwise fail every candidate, one by one.
+    next(task.training_batches(config.training.batch_size, np.random.default_rng(config.seed)))
+    describe = getattr(task, "describe", None)
+    if describe is not None:
+        print(describe(), file=sys.stderr)
     header = Header(
         config=to_dict(config),
         task=task.name,
@@ -157,9 +164,6 @@ def load(config: SearchConfig) -> Task:
     """The task of a configuration, its data read and hashed."""
     from workers.tasks import load_task
 
-    # A user's own factory may stand in the directory the command was typed in.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     return load_task(config.task.kind, config.task.data, config.task.options)
 
 

@@ -241,6 +241,7 @@ def test_a_raised_budget_keeps_the_population_of_the_run(tmp_path: Path) -> None
     ("flags", "message"),
     [
         (("--engine", "fast"), "unknown engine 'fast'"),
+        (("--batch-size", "900"), "too short"),
         (("--data", "nowhere.txt"), "nowhere.txt"),
         (("--option", "lenght=4"), "Did you mean 'length'?"),
         (("--task", "txt"), "Did you mean 'text'?"),
