@@ -75,7 +75,7 @@ def test_the_order_of_sources_is_shown_where_it_matters() -> None:
 
 def test_dead_nodes_are_dashed_and_called_unused() -> None:
     genome = parse_equations(DEAD)
-    assert [line for line in dot(genome).splitlines() if "dashed" in line][0].startswith("  n0 ")
+    assert next(line for line in dot(genome).splitlines() if "dashed" in line).startswith("  n0 ")
     assert svg(genome).count("stroke-dasharray") == 1
     assert "n0 = relu(h)                   → unused" in diagram(genome)
 

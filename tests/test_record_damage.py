@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from evo_nas.events import Event
 from evo_nas.record import RecordError, open_run, read_events
 from evo_nas.segments import DamagedSegment, decode, encode, events_of
 from tests.test_record import asked, segment, snapshot, three_segments, told
