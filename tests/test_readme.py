@@ -30,7 +30,9 @@ def commands() -> list[list[str]]:
 
 
 def test_every_evo_nas_command_of_the_readme_works(tmp_path: Path) -> None:
-    tiny_text(tmp_path).rename(tmp_path / "book.txt")
+    text = tiny_text(tmp_path)
+    for name in ("book.txt", "input.txt"):
+        (tmp_path / name).write_bytes(text.read_bytes())
     (tmp_path / "search.toml").write_text(blocks("toml")[0])
     ran = 0
     for words in commands():
