@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -117,14 +117,7 @@ class RecurrentLayer(nn.Module):
         lengths: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         """See the class. ``lengths`` (B,) gives the lengths of padded, unpacked sequences."""
-        if isinstance(x, PackedSequence):
-            padded, packed_lengths = pad_packed_sequence(x)
-            y, state = self.run(padded, state, packed_lengths)
-            return _packed_like(x, y, packed_lengths), state
-        if self.batch_first:
-            y, state = self.run(x.transpose(0, 1), state, lengths)
-            return y.transpose(0, 1), state
-        return self.run(x, state, lengths)
+        return _called(self.run, x, state, lengths, self.batch_first)
 
     def run(self, x: Tensor, state: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Run time-first sequences: x (T, B, input), lengths (B,) or None."""
@@ -210,14 +203,7 @@ class RecurrentStack(nn.Module):
         lengths: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         """See the class. ``lengths`` (B,) gives the lengths of padded, unpacked sequences."""
-        if isinstance(x, PackedSequence):
-            padded, packed_lengths = pad_packed_sequence(x)
-            y, state = self.run(padded, state, packed_lengths)
-            return _packed_like(x, y, packed_lengths), state
-        if self.batch_first:
-            y, state = self.run(x.transpose(0, 1), state, lengths)
-            return y.transpose(0, 1), state
-        return self.run(x, state, lengths)
+        return _called(self.run, x, state, lengths, self.batch_first)
 
     def recurrent_layers(self) -> list[RecurrentLayer]:
         """The layers, level by level, forward before backward."""
@@ -246,6 +232,27 @@ class RecurrentStack(nn.Module):
 
 def _numbers(shape: tuple[int, ...]) -> int:
     return shape[0] * (shape[1] if len(shape) == 2 else 1)
+
+
+Run = Callable[[Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
+
+
+def _called(
+    run: Run,
+    x: Tensor | PackedSequence,
+    state: Tensor | None,
+    lengths: Tensor | None,
+    batch_first: bool,
+) -> tuple[Tensor | PackedSequence, Tensor]:
+    """Run time-first, and give y the form that x had."""
+    if isinstance(x, PackedSequence):
+        padded, packed_lengths = pad_packed_sequence(x)
+        y, state = run(padded, state, packed_lengths)
+        return _packed_like(x, y, packed_lengths), state
+    if batch_first:
+        y, state = run(x.transpose(0, 1), state, lengths)
+        return y.transpose(0, 1), state
+    return run(x, state, lengths)
 
 
 def _packed_like(x: PackedSequence, y: Tensor, lengths: Tensor) -> PackedSequence:
