@@ -43,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Genome:
-    """A recurrent cell as data (design: values are numbered x, states, nodes).
+    """A recurrent cell as data whose values are numbered x, states, nodes.
 
     Attributes:
         states: Number of state vectors S, 1 to 3.
