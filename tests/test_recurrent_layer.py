@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from genomes import Genome, canonical, parameter_count, published, published_names
+from genomes import (
+    Genome,
+    SearchSpace,
+    canonical,
+    mutate,
+    parameter_count,
+    published,
+    published_names,
+    random_genome,
+)
 from workers import RecurrentLayer, RecurrentStack
 from workers.engine import ENGINES
 
@@ -44,6 +54,25 @@ def test_every_engine_equals_the_reference(name: str, lengths: Tensor | None) ->
         layer.load_weights(reference.named_weights())
         for got, want in zip(gradients(layer, x, state, lengths), wanted, strict=True):
             torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_engine_torch_equals_the_reference_for_random_mutated_cells(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    genome = random_genome(SearchSpace(), rng)
+    for _ in range(seed % 5):
+        genome, _ = mutate(genome, SearchSpace(), rng)
+    torch.manual_seed(seed)
+    layers = [RecurrentLayer(genome, 4, 4, engine=e, dtype=F64) for e in ("reference", "torch")]
+    layers[1].load_weights(layers[0].named_weights())
+    x, lengths = 0.5 * torch.randn(6, 3, 4, dtype=F64), torch.tensor([6, 1, 4])
+    wanted, got = [], []
+    for layer, results in zip(layers, (wanted, got), strict=True):
+        y, final = layer(x, lengths=lengths)
+        results += [y, final, *torch.autograd.grad(y.sum() + final.sum(), layer.weights)]
+    for one, other in zip(got, wanted, strict=True):
+        # Relative to the largest number: an untrained cell may explode, in both engines alike.
+        assert (one - other).abs().max() <= 1e-11 * other.abs().max()
 
 
 def test_state_0_is_h_and_state_1_is_c_as_in_nn_lstm() -> None:
