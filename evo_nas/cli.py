@@ -129,6 +129,7 @@ def resume(directory: Path, config: Path | None, as_json: bool, **flags: Any) ->
 @_DIRECTORY
 @click.option("--test", is_flag=True, help="Open the test part: once, at the very end.")
 @click.option("--last", is_flag=True, help="Show the last comparison; train nothing.")
+@click.option("--data", help="Where the same data lie now.")
 @_WORKERS
 @_COMPARE
 @_JSON
@@ -138,7 +139,7 @@ def compare(directory: Path, test: bool, last: bool, as_json: bool, **flags: Any
     from evo_nas.show import comparison_json
 
     if last:
-        folders = sorted((directory / comparing.FOLDER).glob("[0-9]*"))
+        folders = comparing.folders_of(directory)
         if not folders:
             raise click.ClickException(
                 f"{directory} has no comparison yet. Make one with: evo-nas compare {directory}"
@@ -165,8 +166,12 @@ def _finish(outcome: Any, as_json: bool) -> None:
     else:
         click.echo(show.outcome_text(outcome))
     if outcome.reason == "interrupted":
-        print(f"stopped; go on with: evo-nas resume {outcome.directory}", file=sys.stderr)
+        print(f"stopped; go on with: {show.command('resume', outcome.directory)}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    if outcome.note:
+        print(f"the search ended early: {outcome.note}", file=sys.stderr)
+    if not show.any_finished(outcome):
+        sys.exit(1)
 
 
 def _task_options(pairs: tuple[str, ...]) -> dict[str, Any]:

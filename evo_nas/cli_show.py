@@ -128,10 +128,15 @@ def cells(name: str | None, as_json: bool) -> None:
 @click.option("--birth", type=int, help="Which cell; the best if left out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the source to a file.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Train again, write safetensors.")
-def export(directory: Path, birth: int | None, out: Path | None, weights: Path | None) -> None:
+@click.option("--data", help="Where the same data lie now (for --weights).")
+def export(
+    directory: Path, birth: int | None, out: Path | None, weights: Path | None, data: str | None
+) -> None:
     """A cell as a stand-alone Python file that imports nothing but torch."""
     from evo_nas import export as exporting
+    from evo_nas.config import with_overrides
     from evo_nas.record import read_events, read_header
+    from evo_nas.sessions import last_config
 
     header, (events, warnings) = read_header(directory), read_events(directory)
     _warn(warnings)
@@ -143,7 +148,8 @@ def export(directory: Path, birth: int | None, out: Path | None, weights: Path |
         out.write_text(source, encoding="utf-8")
         print(f"wrote {out}", file=sys.stderr)
     if weights is not None:
-        metric = exporting.export_weights(events, header, birth, weights)
+        config = with_overrides(last_config(directory, header), data=data)
+        metric = exporting.export_weights(events, header, birth, weights, config)
         print(f"wrote {weights} (validation {header.metric} {metric:.4f})", file=sys.stderr)
 
 

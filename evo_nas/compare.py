@@ -8,6 +8,7 @@ baselines at the winner's number of parameters.
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING
 from evo_nas.config_tables import CompareConfig, SearchConfig
 from evo_nas.events import Asked, Event, Told
 from evo_nas.interrupt import Interrupt
+from evo_nas.lineage import Entry, best
 from evo_nas.loop import POLL_SECONDS, told_of
-from evo_nas.record import Header, create_run, now, read_events, read_header
+from evo_nas.record import HEADER, Header, create_run, now, read_events, read_header
 from evo_nas.streams import Stream, training_seed
 from genomes.canonical import canonical
 from genomes.cost import recurrent_parameters
@@ -27,9 +29,11 @@ from workers.limits import Pool
 from workers.messages import Part, Request
 
 if TYPE_CHECKING:
-    from workers.tasks.base import Task
+    from workers.tasks.base import Metric, Task
 
 FOLDER = "comparisons"
+TOLERANCE = 0.02
+"""Baselines whose parameters are further off than this are pointed out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Row:
         parameters: Trainable numbers of the whole model.
         metrics: One for each seed that did not fail.
         failed: Seeds that failed.
-        search_metric: What the search had measured, None for a baseline it never asked for.
+        search_metric: Mean of what the search had measured; None for a cell it never finished.
     """
 
     name: str
@@ -77,9 +81,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A finished table: rows best first, the part of the data, and where it is recorded."""
+    """A finished table: rows best first, the part of the data, and where it is recorded.
+
+    Attributes:
+        target: Parameters of the search's best, which the baselines are to have too.
+    """
 
     rows: tuple[Row, ...]
+    target: int
     part: str
     seeds: int
     metric: str
@@ -99,29 +108,39 @@ def comparison_seconds(config: CompareConfig, seconds: Sequence[float], capacity
 
 def entrants(config: SearchConfig, events: Sequence[Event], task: Task) -> list[Entrant]:
     """The best cells of the record, and the baselines at the winner's number of parameters."""
-    from evo_nas.lineage import best
     from workers.model import hidden_size_for_model
 
-    asked = {event.birth: event for event in events if isinstance(event, Asked)}
-    told = {event.birth: event for event in events if isinstance(event, Told)}
-    leaders = [individual.birth for individual in best(events, config.compare.top)]
-    if not leaders:
-        return []
+    everyone = best(events, len(events))
+    leaders = everyone[: config.compare.top]
+    measured = {entry.digest: mean_metric(entry, task.metric) for entry in everyone}
     found = [
         Entrant(
-            f"birth {birth}",
-            Genome.from_json(asked[birth].genome),
-            asked[birth].hidden_size,
-            told[birth].metric,
+            f"birth {entry.birth}",
+            Genome.from_json(entry.genome),
+            entry.hidden_size,
+            measured[entry.digest],
         )
-        for birth in leaders
+        for entry in leaders
     ]
-    target = told[leaders[0]].parameters
-    for name in config.compare.baselines:
+    for name in config.compare.baselines if leaders else ():
         genome = published(name)
-        hidden = hidden_size_for_model(genome, task, config.training, target)
-        found.append(Entrant(name, genome, hidden, None))
+        hidden = hidden_size_for_model(genome, task, config.training, leaders[0].parameters)
+        same = [
+            k
+            for k, entrant in enumerate(found)
+            if (entrant.genome.digest, entrant.hidden_size) == (genome.digest, hidden)
+        ]
+        if same:  # the baseline is itself among the best: one training serves both
+            found[same[0]] = replace(found[same[0]], name=f"{name} ({found[same[0]].name})")
+        else:
+            found.append(Entrant(name, genome, hidden, measured.get(genome.digest)))
     return found
+
+
+def mean_metric(entry: Entry, direction: Header | Metric) -> float:
+    """The mean metric over all evaluations of a finished cell's digest."""
+    assert entry.fitness is not None, "only finished cells are ranked"
+    return entry.fitness if direction.higher_is_better else -entry.fitness
 
 
 def run_comparison(
@@ -147,7 +166,14 @@ def run_comparison(
         for number in range(len(contenders) * config.compare.seeds)
     ]
     folder = next_folder(directory)
-    about = {"part": part, "entrants": [e.name for e in contenders]}
+    about = {
+        "part": part,
+        "entrants": [entrant.name for entrant in contenders],
+        "seeds": config.compare.seeds,
+        "evaluations": _count(events),
+        "baselines": list(config.compare.baselines),
+        "top": config.compare.top,
+    }
     told: list[Told] = []
     with create_run(
         folder, replace(header, config=dict(header.config) | about, created=now())
@@ -167,10 +193,16 @@ def run_comparison(
                 out.append([*(e for e in plan if e.birth in births), *settled])
                 told += settled
                 running -= len(settled)
+                print(f"comparison: {len(told)} of {len(plan)} trainings", file=sys.stderr)
     rows = rows_of(contenders, told, header.higher_is_better)
     complete = len(told) == len(plan)
     seeds = config.compare.seeds
-    return Comparison(rows, part, seeds, header.metric, header.unit, folder, complete)
+    target = _target(rows, contenders[0].name)
+    return Comparison(rows, target, part, seeds, header.metric, header.unit, folder, complete)
+
+
+def _target(rows: Sequence[Row], winner: str) -> int:
+    return next((row.parameters for row in rows if row.name == winner), 0)
 
 
 def _asked(number: int, entrant: Entrant, seed_index: int, config: SearchConfig) -> Asked:
@@ -214,11 +246,11 @@ def rows_of(
             )
         )
 
-    def order(row: Row) -> tuple[bool, float]:
-        mean = row.mean
-        if mean is None:
-            return (True, 0.0)
-        return (False, -mean if higher_is_better else mean)
+    def order(row: Row) -> tuple[int, float]:
+        # A cell that fails on some seeds is not better than one that never does, whatever the
+        # mean over its lucky ones says.
+        mean = row.mean or 0.0
+        return (row.failed, -mean if higher_is_better else mean)
 
     return tuple(sorted(rows, key=order))
 
@@ -245,20 +277,49 @@ def read_comparison(folder: Path) -> Comparison:
             metric = first.mutation["search_metric"]
             genome = Genome.from_json(first.genome)
             contenders.append(Entrant(name, genome, first.hidden_size, metric))
-    seeds = -(-(max(asked, default=-1) + 1) // len(names))
+    seeds = int(header.config["seeds"])
     # Rows are matched by birth modulo the number of entrants, so all of them must be there.
     complete = len(contenders) == len(names) and len(told) == seeds * len(names)
     rows = (
         rows_of(contenders, told, header.higher_is_better) if len(contenders) == len(names) else ()
     )
     part = str(header.config["part"])
-    return Comparison(rows, part, seeds, header.metric, header.unit, folder, complete)
+    target = _target(rows, names[0])
+    return Comparison(rows, target, part, seeds, header.metric, header.unit, folder, complete)
+
+
+def folders_of(directory: Path) -> list[Path]:
+    """The folders of a run's comparisons in order; one killed before it began does not count."""
+    found = [p for p in (directory / FOLDER).glob("*") if p.name.isdigit()]
+    return sorted((p for p in found if (p / HEADER).exists()), key=lambda p: int(p.name))
 
 
 def times_opened(directory: Path, part: Part) -> int:
     """How many comparisons of a run looked at a part of the data."""
-    folders = sorted((directory / FOLDER).glob("[0-9]*"))
-    return sum(read_header(folder).config.get("part") == part for folder in folders)
+    return sum(read_header(f).config.get("part") == part for f in folders_of(directory))
+
+
+def same_comparison(
+    config: SearchConfig, directory: Path, events: Sequence[Event]
+) -> Comparison | None:
+    """The last comparison, if it is the very one that would be made again now."""
+    for folder in folders_of(directory)[-1:]:
+        about = read_header(folder).config
+        wanted = {
+            "part": "validation",
+            "seeds": config.compare.seeds,
+            "evaluations": _count(events),
+            "baselines": list(config.compare.baselines),
+            "top": config.compare.top,
+        }
+        if all(about.get(key) == value for key, value in wanted.items()):
+            found = read_comparison(folder)
+            return found if found.complete else None
+    return None
+
+
+def _count(events: Sequence[Event]) -> int:
+    return sum(isinstance(event, Told) for event in events)
 
 
 def table(comparison: Comparison) -> str:
@@ -267,18 +328,30 @@ def table(comparison: Comparison) -> str:
     lines = [
         f"{comparison.part} {comparison.metric}{unit}, each cell trained anew with "
         f"{comparison.seeds} seeds, baselines at the parameters of the search's best",
-        f"{'cell':<12} {'digest':<9} {'mean':>9} {'± sd':>8} {'in search':>10} "
+        f"{'cell':<18} {'digest':<9} {'mean':>9} {'± sd':>8} {'in search':>10} "
         f"{'parameters':>11} {'hidden':>7} {'failed':>7}",
     ]
     for row in comparison.rows:
         lines.append(
-            f"{row.name:<12} {row.digest[:8]:<9} {_number(row.mean):>9} "
+            f"{row.name:<18} {row.digest[:8]:<9} {_number(row.mean):>9} "
             f"{_number(row.deviation):>8} {_number(row.search_metric):>10} "
             f"{row.parameters:>11,} {row.hidden_size:>7} {row.failed:>7}"
         )
+    lines += _unequal(comparison)
     if not comparison.complete:
         lines.append("(interrupted: some trainings are missing)")
     return "\n".join(lines)
+
+
+def _unequal(comparison: Comparison) -> list[str]:
+    """A line for each baseline whose parameters no hidden size brings near the winner's."""
+    return [
+        f"({row.name} has {row.parameters / comparison.target - 1:+.1%} parameters: no hidden size "
+        "comes nearer)"
+        for row in comparison.rows
+        if "birth" not in row.name and row.parameters and comparison.target
+        if abs(row.parameters / comparison.target - 1) > TOLERANCE
+    ]
 
 
 def _number(value: float | None) -> str:

@@ -31,7 +31,7 @@ def examine(directory: Path) -> list[Finding]:
     return [
         Finding("python", f"{platform.python_version()} on {platform.machine()}"),
         *(_package(name) for name in PACKAGES),
-        *_origins(directory),
+        *_origins(),
         *_torch(),
         Finding("cores", f"{len(os.sched_getaffinity(0))} usable"),
         _disk(directory),
@@ -58,7 +58,7 @@ def _package(name: str) -> Finding:
         return Finding(name, "not installed. Install evo-nas again.", ok=False)
 
 
-def _origins(directory: Path) -> list[Finding]:
+def _origins() -> list[Finding]:
     """A folder named like one of our packages in the working directory would shadow ours."""
     home = Path(__file__).resolve().parent.parent
     findings = []
@@ -82,12 +82,17 @@ def _torch() -> list[Finding]:
     devices = ", ".join(names) if names else "no GPU: candidates train on the CPU"
     return [
         Finding("devices", devices),
-        Finding("engine", f"{engine.AUTO} (what 'auto' stands for; also: reference)"),
+        Finding(
+            "engine",
+            f"{engine.AUTO}: what 'auto' stands for, because it runs on every device torch has "
+            "(reference is for checking)",
+        ),
     ]
 
 
 def _disk(directory: Path) -> Finding:
-    existing = directory if directory.exists() else Path(".")
+    resolved = directory.resolve()
+    existing = next(path for path in (resolved, *resolved.parents) if path.exists())
     free = shutil.disk_usage(existing).free / 1e9
     return Finding(
         "disk", f"{free:,.1f} GB free for runs in {existing.resolve()}", free > LOW_DISK_GB

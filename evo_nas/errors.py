@@ -21,5 +21,7 @@ def is_users(error: BaseException) -> bool:
 
     Looks at modules already imported only, so that asking costs nothing.
     """
+    if isinstance(error, OSError):
+        return True  # its text names the file and what the system said
     kinds = (getattr(sys.modules.get(module), name, None) for module, name in _USERS)
     return any(kind is not None and isinstance(error, kind) for kind in kinds)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evo_nas.config import from_dict
+from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Asked, Event, Told
 from evo_nas.record import Header
 from genomes.canonical import canonical
@@ -28,14 +29,20 @@ def export_source(events: Sequence[Event], header: Header, birth: int) -> str:
     return python_source(canonical(Genome.from_json(asked.genome)), note=note)
 
 
-def export_weights(events: Sequence[Event], header: Header, birth: int, path: Path) -> float:
+def export_weights(
+    events: Sequence[Event], header: Header, birth: int, path: Path, config: SearchConfig
+) -> float:
     """Train a birth again exactly as in the search, and write its recurrent layers' weights.
 
     The file is safetensors; names are ``layer{l}.`` followed by the names in the exported source.
 
+    Args:
+        config: The run's, with the data where they lie now.
+
     Returns:
         The metric reached, equal to the recorded one on the same machine type.
     """
+    torch = importlib.import_module("torch")
     from safetensors.torch import save_file
 
     from evo_nas.search import load_same_data
@@ -43,10 +50,14 @@ def export_weights(events: Sequence[Event], header: Header, birth: int, path: Pa
     from workers.training import trained
 
     asked = _asked(events, birth)
-    config = from_dict(header.config)
     training = replace(config.training, hidden_size=asked.hidden_size)
     request = Request(birth, asked.genome, asked.seed, training)
-    model, metric = trained(request, load_same_data(config, header))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker: sums split over threads differ in the last bits
+    try:
+        model, metric = trained(request, load_same_data(config, header))
+    finally:
+        torch.set_num_threads(threads)
     tensors = {
         f"layer{number}.{name}": tensor.detach().cpu().clone()
         for number, layer in enumerate(model.recurrent.recurrent_layers())

@@ -117,8 +117,8 @@ class History:
         birth = self.next_birth()
         rng = generator(self.rules.seed, Stream.CANDIDATE, birth)
         avoided = 0
-        for draw in range(self.rules.duplicate_draws + RANDOM_DRAWS):
-            proposal = propose(rng) if draw < self.rules.duplicate_draws else self.at_random(rng)
+        for draw in range(1 + self.rules.duplicate_draws + RANDOM_DRAWS):
+            proposal = propose(rng) if draw <= self.rules.duplicate_draws else self.at_random(rng)
             if self.is_duplicate(proposal):
                 avoided += 1
                 continue

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from types import FrameType, TracebackType
 from typing import Self
+
+NOTICED = b"\nstopping: what runs may finish; once more to stop at once\n"
 
 
 class Interrupt:
@@ -46,3 +49,4 @@ class Interrupt:
         if self.since is not None:
             raise KeyboardInterrupt
         self.since = time.monotonic()
+        os.write(2, NOTICED)

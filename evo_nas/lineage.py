@@ -28,8 +28,8 @@ class Entry:
         own_fitness: Likewise, as fitness.
         fitness: Mean over all evaluations of its digest; None if none succeeded.
         evaluations: How many succeeded evaluations that mean is over.
-        gain: Fitness minus the parent's; None without a parent, or unless this birth's own
-            evaluation and one of the parent's digest succeeded.
+        gain: Fitness minus the parent's; None without a parent, for the parent's own cell
+            trained again, or unless this birth's evaluation and one of the parent's succeeded.
         hidden_size: Width it is trained at.
         recurrent_parameters: Parameters of the recurrent layers.
         parameters: Of the whole model; 0 if it was never built.
@@ -224,7 +224,9 @@ def _entry(
 ) -> Entry:
     ok = told is not None and told.status == "ok"
     fitness = means.get(asked.digest)
-    origin = None if parent is None else means.get(parent.digest)
+    # Training the same cell again gains nothing: it corrects the mean of both.
+    repeats = parent is not None and parent.digest == asked.digest
+    origin = None if parent is None or repeats else means.get(parent.digest)
     return Entry(
         birth=asked.birth,
         parent=asked.parent,

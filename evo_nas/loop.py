@@ -89,6 +89,7 @@ class Loop:
         grace_seconds: How long running evaluations may go on after an interrupt.
         on_told: Called after each poll that brought results.
         on_tick: Called after every poll.
+        note: Why the search space was exhausted, if it was.
     """
 
     strategy: Strategy
@@ -102,6 +103,8 @@ class Loop:
     grace_seconds: float
     on_told: Callable[[Sequence[Told]], None] = lambda told: None
     on_tick: Callable[[], None] = lambda: None
+    note: str = ""
+    _saved: bool = False
     _unsaved: list[Asked] = field(default_factory=list)
     _running: int = 0
 
@@ -114,10 +117,12 @@ class Loop:
             elif reason == "finished":
                 try:
                     self._fill()
-                except Exhausted:
-                    reason = "exhausted"
+                except Exhausted as error:
+                    reason, self.note = "exhausted", str(error)
             if self._running == 0:
                 break
+            if self._unsaved and not self._saved:
+                self._save(())  # so that a reader sees what runs before the first result is in
             if self.interrupt.requested and self.interrupt.seconds() > self.grace_seconds:
                 break
             self._settle(self.pool.poll(POLL_SECONDS))
@@ -161,6 +166,7 @@ class Loop:
     def _save(self, told: Iterable[Told]) -> None:
         self.saver.append([*self._unsaved, *told])
         self._unsaved.clear()
+        self._saved = True
 
 
 def told_of(result: Result, elapsed: float) -> Told:

@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evo_nas import __version__
-from evo_nas.compare import Comparison, comparison_seconds, run_comparison, times_opened
-from evo_nas.config import differences, from_dict, resolved, to_dict, with_overrides
+from evo_nas.compare import (
+    Comparison,
+    comparison_seconds,
+    run_comparison,
+    same_comparison,
+    times_opened,
+)
+from evo_nas.config import differences, resolved, to_dict, with_overrides
 from evo_nas.config_tables import SearchConfig, WorkersConfig
 from evo_nas.events import Event, Told
 from evo_nas.interrupt import Interrupt
@@ -30,6 +36,7 @@ from evo_nas.record import (
     read_events,
     read_header,
 )
+from evo_nas.sessions import last_config, merged, note_session
 from evo_nas.strategies import make_strategy
 from workers.limits import Limits, Pool
 from workers.messages import Part
@@ -52,6 +59,8 @@ class Outcome:
         events: Everything recorded.
         reason: Why the session ended.
         comparison: The comparison at its end, None if there was none.
+        config: What the session was told to do.
+        note: What the user should know of the reason; may be empty.
     """
 
     directory: Path
@@ -59,6 +68,8 @@ class Outcome:
     events: list[Event]
     reason: Reason
     comparison: Comparison | None
+    config: SearchConfig
+    note: str
 
 
 def start(config: SearchConfig) -> Outcome:
@@ -112,7 +123,7 @@ def resume(
         RecordError: If the record is damaged or another process writes to it.
     """
     with open_run(directory) as record:
-        config = from_dict(record.header.config, f"{directory}/run.json")
+        config = last_config(directory, record.header)
         if wanted is not None:
             different = differences(config, resolved(wanted, config.budget))
             if different:
@@ -121,13 +132,14 @@ def resume(
                     + "\n  ".join(different)
                     + "\nResume without the file, or give a new --run."
                 )
-            config = replace(
-                config, budget=wanted.budget, workers=wanted.workers, compare=wanted.compare
-            )
+            config = merged(config, wanted)
         config = with_overrides(config, **overrides)
+        _require_budget(config)
         for warning in record.warnings:
             print(f"warning: {warning}", file=sys.stderr)
+        config = _with_absolute_data(config)
         task = load_same_data(config, record.header)
+        note_session(directory, config)
         return _session(config, record, task)
 
 
@@ -142,7 +154,7 @@ def compare_run(
     """
     header = read_header(directory)
     events, warnings = read_events(directory)
-    config = with_overrides(from_dict(header.config, f"{directory}/run.json"), **overrides)
+    config = with_overrides(last_config(directory, header), **overrides)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
     opened = times_opened(Path(directory), "test") if part == "test" else 0
@@ -220,24 +232,26 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
     comparison = None
     with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
         clock.restart()
-        mean: list[float] = [event.seconds for event in told]
+        seconds = [event.seconds for event in told if event.status == "ok"]
+
+        def asking_budget() -> Budget:
+            """The budget less what the comparison and the evaluations in flight will take."""
+            if budget.seconds is None:
+                return budget
+            kept = comparison_seconds(config.compare, seconds, pool.capacity)
+            return replace(budget, seconds=budget.seconds - kept)
 
         def on_told(events: Sequence[Told]) -> None:
-            mean.extend(event.seconds for event in events)
+            seconds.extend(event.seconds for event in events if event.status == "ok")
             line.told(events)
-            if budget.seconds is not None:
-                loop.budget = replace(
-                    budget,
-                    seconds=budget.seconds
-                    - comparison_seconds(config.compare, mean, pool.capacity),
-                )
+            loop.budget = asking_budget()
 
         loop = Loop(
             strategy=strategy,
             pool=pool,
             saver=record,
             training=config.training,
-            budget=budget,
+            budget=asking_budget(),
             waiting=waiting,
             clock=clock,
             interrupt=interrupt,
@@ -249,12 +263,13 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
         line.end()
         events, _ = read_events(record.directory)
         if reason != "interrupted" and config.compare.seeds > 0:
-            comparison = run_comparison(
+            comparison = same_comparison(config, record.directory, events) or run_comparison(
                 config, record.directory, record.header, events, task, pool, interrupt
             )
             if interrupt.requested:
                 reason = "interrupted"
-    return Outcome(record.directory, record.header, events, reason, comparison)
+    directory = record.directory
+    return Outcome(directory, record.header, events, reason, comparison, config, loop.note)
 
 
 def _seconds(config: SearchConfig) -> float | None:

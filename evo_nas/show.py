@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo_nas import compare
@@ -23,17 +27,20 @@ def outcome_text(outcome: Outcome) -> str:
     leaders = best(outcome.events, BEST)
     lines = [f"{outcome.directory}: {_counts(outcome)}"]
     if not leaders:
-        lines.append("no candidate finished. See: evo-nas status " + str(outcome.directory))
+        lines.append(f"no candidate finished well. See: {command('status', outcome.directory)}")
         return "\n".join(lines)
     lines += [
         "",
-        f"best cells of the search, by {header.metric}{unit} on the validation part",
-        f"{'birth':>6} {'digest':<9} {'metric':>9} {'parameters':>11} {'generation':>11}  mutation",
+        f"best cells of the search, by {header.metric}{unit} on the validation part "
+        "(the mean of so many evaluations)",
+        f"{'birth':>6} {'digest':<9} {'metric':>9} {'of':>3} {'parameters':>11} "
+        f"{'generation':>11}  mutation",
     ]
     for row in leaders:
         name = str(row.mutation.get("name", ""))
         lines.append(
-            f"{row.birth:>6} {row.digest[:8]:<9} {row.metric or 0.0:>9.4f} "
+            f"{row.birth:>6} {row.digest[:8]:<9} {compare.mean_metric(row, header):>9.4f} "
+            f"{row.evaluations:>3} "
             f"{row.parameters:>11,} {row.generation:>11}  {row.operator} {name}".rstrip()
         )
     if outcome.comparison is not None:
@@ -42,11 +49,16 @@ def outcome_text(outcome: Outcome) -> str:
     lines += [
         "",
         "next:",
-        f"  evo-nas lineage {outcome.directory} --birth {winner}",
-        f"  evo-nas export {outcome.directory} --birth {winner}",
-        f"  evo-nas resume {outcome.directory} {_more(outcome)}",
+        f"  {command('lineage', outcome.directory)} --birth {winner}",
+        f"  {command('export', outcome.directory)} --birth {winner}",
+        f"  {command('resume', outcome.directory)} {_more(outcome)}",
     ]
     return "\n".join(lines)
+
+
+def any_finished(outcome: Outcome) -> bool:
+    """Whether any evaluation of the run has a metric."""
+    return any(isinstance(event, Told) and event.status == "ok" for event in outcome.events)
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
@@ -80,6 +92,16 @@ def comparison_json(comparison: compare.Comparison) -> str:
     return json.dumps(document, indent=2)
 
 
+def command(name: str, directory: Path) -> str:
+    """A command line on a run that can be pasted into the shell as it is."""
+    program = "evo-nas"
+    if shutil.which(program) is None:
+        installed = Path(sys.executable).with_name(program)
+        here = Path.cwd()
+        program = str(installed.relative_to(here) if installed.is_relative_to(here) else installed)
+    return f"{shlex.quote(program)} {name} {shlex.quote(str(directory))}"
+
+
 def _counts(outcome: Outcome) -> str:
     told = [event for event in outcome.events if isinstance(event, Told)]
     failed = sum(event.status != "ok" for event in told)
@@ -88,7 +110,6 @@ def _counts(outcome: Outcome) -> str:
 
 def _more(outcome: Outcome) -> str:
     """Flags of a budget that goes on from here: twice the one that is spent."""
-    budget = outcome.header.config["budget"]
-    if budget["hours"] is not None:
-        return f"--hours {2 * budget['hours']:g}"
+    if outcome.config.budget.hours is not None:
+        return f"--hours {2 * outcome.config.budget.hours:g}"
     return f"--evaluations {2 * sum(isinstance(event, Told) for event in outcome.events)}"

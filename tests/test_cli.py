@@ -54,8 +54,8 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
 def test_status_counts_what_was_done(run: Path) -> None:
     text = evo_nas("status", str(run))
     assert text.returncode == 0, text.stderr
-    assert "12" in text.stdout
-    assert json.loads(evo_nas("status", str(run), "--json").stdout)
+    assert "evaluations: 12 " in text.stdout
+    assert json.loads(evo_nas("status", str(run), "--json").stdout)["evaluations"] == 12
 
 
 def test_lineage_shows_the_path_to_generation_0_and_what_each_mutation_changed(run: Path) -> None:
@@ -65,7 +65,11 @@ def test_lineage_shows_the_path_to_generation_0_and_what_each_mutation_changed(r
     text = evo_nas("lineage", str(run), "--birth", str(birth))
     assert text.returncode == 0, text.stderr
     document = json.loads(evo_nas("lineage", str(run), "--birth", str(birth), "--json").stdout)
-    assert document
+    assert document[0]["generation"] == 0
+    assert document[-1]["birth"] == birth
+    assert [step["parent"] for step in document[1:]] == [step["birth"] for step in document[:-1]]
+    grown = [step for step in document[1:] if step["mutation"]["operator"] != "identity"]
+    assert all(step["changed"] for step in grown)
     for flags in (["--best", "3"], ["--mutations"], ["--children", "--birth", "0"], ["--dot"]):
         shown = evo_nas("lineage", str(run), *flags)
         assert shown.returncode == 0, (flags, shown.stderr)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from evo_nas.config import from_dict
 from evo_nas.events import Asked, Told
-from evo_nas.record import read_events, read_header
-from tests.tiny import arguments, begin, evo_nas, tiny_text, wait_for_segments
+from evo_nas.loop import replay
+from evo_nas.record import open_run, read_events, read_header
+from evo_nas.strategies import make_strategy
+from tests.tiny import arguments, begin, environment, evo_nas, tiny_text, wait_for_segments
 
 
 def told(run: Path) -> list[Told]:
@@ -22,6 +27,11 @@ def told(run: Path) -> list[Told]:
 
 def asked(run: Path) -> list[Asked]:
     return [event for event in read_events(run)[0] if isinstance(event, Asked)]
+
+
+def next_commands(stdout: str) -> list[str]:
+    """The command lines a search ends with."""
+    return [line.strip() for line in stdout.partition("next:\n")[2].splitlines()]
 
 
 def outcome(event: Told) -> Told:
@@ -35,20 +45,27 @@ def test_a_search_ends_with_the_best_cells_the_baselines_and_three_next_commands
     done = evo_nas(*arguments(tmp_path, "--evaluations", "8", "--seeds", "2", "--top", "1"))
     assert done.returncode == 0, done.stderr
     assert "best cells of the search" in done.stdout
+    table = done.stdout.partition("each cell trained anew")[2].partition("next:")[0]
     for name in ("gru", "lstm"):
-        assert any(line.startswith(name) for line in done.stdout.splitlines())
-    commands = [line for line in done.stdout.splitlines() if line.startswith("  evo-nas ")]
-    assert [c.split()[1] for c in commands] == ["lineage", "export", "resume"]
+        assert any(line.startswith(name) for line in table.splitlines())
+    assert [shlex.split(c)[1] for c in next_commands(done.stdout)] == [
+        "lineage",
+        "export",
+        "resume",
+    ]
     assert "8/8 evaluations" in done.stderr
     assert len(told(tmp_path / "run")) == 8
 
 
 def test_the_next_commands_work_as_printed(tmp_path: Path) -> None:
-    done = evo_nas(*arguments(tmp_path, "--evaluations", "6", "--seeds", "0"))
-    commands = [line.split() for line in done.stdout.splitlines() if line.startswith("  evo-nas ")]
-    for words in commands:
-        result = evo_nas(*words[1:])
-        assert result.returncode == 0, (words, result.stderr)
+    words = arguments(tmp_path, "--evaluations", "6", "--seeds", "0", run="a run")
+    done = evo_nas(*words)
+    lines = next_commands(done.stdout)
+    assert len(lines) == 3
+    for line in lines:
+        assert Path(shlex.split(line)[0]).name == "evo-nas"
+        result = subprocess.run(line, shell=True, capture_output=True, text=True, env=environment())
+        assert result.returncode == 0, (line, result.stderr)
 
 
 def test_the_same_search_twice_gives_the_same_record(tmp_path: Path) -> None:
@@ -97,6 +114,103 @@ def test_an_interrupted_search_records_what_finishes_and_says_how_to_go_on(
     births = {event.birth for event in events if isinstance(event, Told)}
     assert births == {event.birth for event in events if isinstance(event, Asked)}
     assert len(births) < 500
+
+
+def test_a_kill_with_work_in_flight_on_two_workers_loses_and_doubles_nothing(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    words = arguments(tmp_path, "--evaluations", "12", "--seeds", "0", "--steps", "60")
+    words[words.index("--workers") + 1] = "2"
+    process = begin(words)
+    wait_for_segments(run, 5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    open_births = {e.birth for e in asked(run)} - {e.birth for e in told(run)}
+    before = told(run)
+    resumed = evo_nas("resume", str(run), "--workers", "0")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{len(open_births)} in flight will be run again" in resumed.stderr
+    assert Counter(event.birth for event in told(run)) == Counter(range(12))
+    assert Counter(event.birth for event in asked(run)) == Counter(range(12))
+    assert told(run)[: len(before)] == before
+
+
+def test_what_was_in_flight_is_asked_first_and_not_recorded_again(tmp_path: Path) -> None:
+    """A record whose last candidates were asked for and never told."""
+    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
+    run = tmp_path / "run"
+    with open_run(run) as record:
+        strategy = make_strategy(from_dict(record.header.config))
+        replay(strategy, record.events)
+        waiting = []
+        for _ in range(2):
+            waiting.append(strategy.ask())
+            strategy.note(waiting[-1])
+        record.append(waiting)
+    resumed = evo_nas("resume", str(run), "--evaluations", "8")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "2 in flight will be run again" in resumed.stderr
+    assert asked(run)[4:6] == waiting
+    assert [event.birth for event in told(run)] == list(range(8))
+
+
+def test_a_resumed_run_keeps_what_its_last_session_was_told(tmp_path: Path) -> None:
+    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
+    run = tmp_path / "run"
+    process = begin(["resume", str(run), "--evaluations", "400"])
+    wait_for_segments(run, 7)
+    process.kill()
+    process.wait()
+    resumed = begin(["resume", str(run)])
+    wait_for_segments(run, len(list((run / "segments").glob("*.parquet"))) + 3)
+    resumed.send_signal(signal.SIGINT)
+    _, errors = resumed.communicate(timeout=60)
+    assert resumed.returncode == 130, errors
+    assert "/400 evaluations" in errors
+    assert "stopping: what runs may finish" in errors
+
+
+def test_resuming_with_the_file_keeps_a_budget_given_by_flag(tmp_path: Path) -> None:
+    config = tmp_path / "search.toml"
+    config.write_text("[training]\nhidden_size = 8\nsteps = 4\nbatch_size = 4\n")
+    data, run = str(tiny_text(tmp_path)), tmp_path / "run"
+    more = ("--data", data, "--run", str(run), "--workers", "0", "--seeds", "0")
+    done = evo_nas("search", str(config), "--evaluations", "5", *more)
+    assert done.returncode == 0, done.stderr
+    resumed = evo_nas("resume", str(run), str(config))
+    assert resumed.returncode == 0, resumed.stderr
+    assert len(told(run)) == 5
+
+
+def test_a_finished_run_is_not_compared_again_for_nothing(tmp_path: Path) -> None:
+    words = arguments(tmp_path, "--evaluations", "4", "--seeds", "1", "--top", "1")
+    first = evo_nas(*words)
+    assert first.returncode == 0, first.stderr
+    run = tmp_path / "run"
+    again = evo_nas("resume", str(run))
+    assert again.returncode == 0, again.stderr
+    assert [path.name for path in sorted((run / "comparisons").iterdir())] == ["001"]
+    assert again.stdout == first.stdout
+
+
+def test_a_search_in_which_everything_fails_exits_with_1(tmp_path: Path) -> None:
+    words = arguments(tmp_path, "--evaluations", "4", "--learning-rate", "1e38", "--seeds", "1")
+    done = evo_nas(*words, "--steps", "12")
+    assert done.returncode == 1
+    assert "no candidate finished well" in done.stdout
+
+
+def test_a_search_space_that_is_used_up_is_told(tmp_path: Path) -> None:
+    config = tmp_path / "search.toml"
+    config.write_text(
+        "[space]\nmax_states = 1\nmax_nodes = 2\nmax_linear_sources = 2\n"
+        'activations = ["tanh"]\ncombinations = []\nscales = false\nraw_x = false\n'
+    )
+    words = arguments(tmp_path, "--evaluations", "400", "--seeds", "0", "--no-published")
+    done = evo_nas(words[0], str(config), *words[1:])
+    assert done.returncode == 0, done.stderr
+    assert "Widen the search space" in done.stderr
 
 
 def test_ctrl_c_lets_ray_workers_finish_what_they_are_at(tmp_path: Path) -> None:
@@ -161,11 +275,13 @@ def test_a_search_without_an_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_time_budget_ends_the_search_and_leaves_room_for_the_comparison(tmp_path: Path) -> None:
-    words = arguments(tmp_path, "--hours", "0.0015", "--seeds", "1", "--top", "1")
-    done = evo_nas(*words)
+    hours = 0.003
+    more = ("--hours", str(hours), "--seeds", "12", "--top", "1", "--steps", "30")
+    done = evo_nas(*arguments(tmp_path, *more))
     assert done.returncode == 0, done.stderr
-    assert told(tmp_path / "run")
-    assert "each cell trained anew with 1 seeds" in done.stdout
+    searched = max(event.elapsed for event in told(tmp_path / "run"))
+    assert searched < 0.9 * hours * 3600
+    assert "each cell trained anew with 12 seeds" in done.stdout
 
 
 def test_workers_0_imports_no_ray(tmp_path: Path) -> None:

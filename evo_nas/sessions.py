@@ -1,0 +1,60 @@
+"""What each session of a run was told to do, so that the next one goes on in the same way.
+
+A run's header keeps the configuration it began with. A later session may have another budget,
+other workers or moved data; its configuration is written to ``sessions/001.json``, ``002.json``,
+..., each written once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from evo_nas.config import from_dict, to_dict
+from evo_nas.config_tables import SearchConfig
+from evo_nas.durable import make_directory, write_durably
+from evo_nas.record import Header
+
+FOLDER = "sessions"
+
+
+def last_config(directory: str | Path, header: Header) -> SearchConfig:
+    """The configuration of the latest session; the header's if there was only one."""
+    files = _files(Path(directory))
+    if not files:
+        return from_dict(header.config, f"{directory}/run.json")
+    return from_dict(json.loads(files[-1].read_text(encoding="utf-8")), str(files[-1]))
+
+
+def note_session(directory: str | Path, config: SearchConfig) -> None:
+    """Write down the configuration of a session that goes on with a run."""
+    folder = Path(directory) / FOLDER
+    make_directory(folder)
+    number = max((int(path.stem) for path in _files(Path(directory))), default=0) + 1
+    text = json.dumps(to_dict(config), indent=2, allow_nan=False) + "\n"
+    write_durably(folder / f"{number:03}.json", text.encode())
+
+
+def merged(config: SearchConfig, wanted: SearchConfig) -> SearchConfig:
+    """The run's configuration with what a file sets of budget, workers and comparison.
+
+    A value the file leaves at its default stays what it was.
+    """
+    tables: dict[str, Any] = {}
+    for name in ("budget", "workers", "compare"):
+        given = getattr(wanted, name)
+        default = type(given)()
+        changed = {
+            f.name: getattr(given, f.name)
+            for f in fields(given)
+            if getattr(given, f.name) != getattr(default, f.name)
+        }
+        tables[name] = replace(getattr(config, name), **changed)
+    return replace(config, **tables)
+
+
+def _files(directory: Path) -> list[Path]:
+    found = (directory / FOLDER).glob("*.json")
+    return sorted((path for path in found if path.stem.isdigit()), key=lambda p: int(p.stem))
