@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from genomes.genome import Genome, Node, X, reads_raw_x
+from genomes.genome import Genome, Node, X, ancestors
 from genomes.ops import OPS
 
 Role = Literal["input", "recurrent", "bias", "scale"]
@@ -90,7 +90,10 @@ def lower(genome: Genome) -> Program:
     first = genome.first_node
     static_values = {X}
     static, stepped = [], []
+    needed = needed_values(genome)
     for i, node in enumerate(genome.nodes):
+        if first + i not in needed:
+            continue
         if all(v in static_values for v in node.inputs):
             static_values.add(first + i)
             static.append(i)
@@ -111,7 +114,21 @@ def lower(genome: Genome) -> Program:
         ),
         biased=tuple(i for i, n in enumerate(genome.nodes) if n.op == "linear" and n.bias),
         scales=tuple(i for i, n in enumerate(genome.nodes) if n.op == "scale"),
-        needs_equal_sizes=reads_raw_x(genome),
+        needs_equal_sizes=_uses_raw_x(genome, needed),
+    )
+
+
+@lru_cache(maxsize=1024)
+def needed_values(genome: Genome) -> frozenset[int]:
+    """The values some new state depends on within a step; others keep weights but never run."""
+    return frozenset(ancestors(genome, genome.outputs))
+
+
+def _uses_raw_x(genome: Genome, needed: frozenset[int]) -> bool:
+    return X in genome.outputs or any(
+        X in node.inputs and node.op != "linear"
+        for i, node in enumerate(genome.nodes)
+        if genome.first_node + i in needed
     )
 
 

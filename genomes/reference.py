@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from genomes.genome import Genome
 from genomes.ops import LEAKY_RELU_SLOPE
+from genomes.program import needed_values
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -62,8 +63,12 @@ def step(
     Returns:
         The new states, S tensors (B, hidden).
     """
+    needed = needed_values(genome)
     values = [x, *states]
     for i, node in enumerate(genome.nodes):
+        if len(values) not in needed:
+            values.append(x)  # holds the place of a value that nobody reads
+            continue
         sources = [values[v] for v in node.inputs]
         if node.op == "linear":
             terms = [F.linear(a, weights[f"node{i}_weight_{j}"]) for j, a in enumerate(sources)]

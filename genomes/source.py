@@ -11,8 +11,9 @@ import keyword
 from collections.abc import Iterator
 
 from genomes.equations import equations
-from genomes.genome import Genome, Node, X, live_values, reads_raw_x
+from genomes.genome import Genome, Node, X, reads_raw_x
 from genomes.ops import LEAKY_RELU_SLOPE
+from genomes.program import needed_values
 
 _CALLS = {
     "tanh": "torch.tanh({})",
@@ -161,7 +162,7 @@ def _step(genome: Genome) -> Iterator[str]:
     names += [f"node{i}" for i in range(len(genome.nodes))]
     states = names[1 : genome.first_node]
     yield f"({states[0]},) = state" if len(states) == 1 else f"{', '.join(states)} = state"
-    live = live_values(genome)
+    live = needed_values(genome)
     for i, node in enumerate(genome.nodes):
         if genome.first_node + i in live:
             yield from _lines(i, node, [names[v] for v in node.inputs])

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from genomes import (
     Genome,
+    Node,
     SearchSpace,
     canonical,
     mutate,
@@ -212,6 +213,28 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert torch.equal(layers[0].weights, layers[1].weights)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_nobody_reads_is_never_run_but_keeps_its_weights(engine: str) -> None:
+    nodes = (
+        Node("linear", (0, 1)),
+        Node("relu", (0,)),
+        Node("add", (1, 3)),
+        Node("scale", (4,)),
+    )
+    dead = Genome(1, nodes, (2,))
+    layer = RecurrentLayer(dead, 3, 4, engine=engine)
+    y, _ = layer(torch.randn(5, 2, 3))
+    assert y.shape == (5, 2, 4)
+    assert "node3_scale" in layer.named_weights()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_state_that_the_output_never_reads_is_computed_all_the_same(engine: str) -> None:
+    cell = Genome(2, (Node("linear", (0, 1)), Node("tanh", (3,)), Node("relu", (4,))), (4, 5))
+    y, state = RecurrentLayer(cell, 3, 4, engine=engine)(torch.randn(5, 2, 3))
+    torch.testing.assert_close(state[1], y[-1].relu())
+
+
 def test_a_canonical_form_computes_what_its_genome_computes() -> None:
     """Shown on one published cell here; for any genome in test_canonical."""
     genome = published("gru")
@@ -228,6 +251,23 @@ def test_a_canonical_form_computes_what_its_genome_computes() -> None:
         (
             lambda: RecurrentLayer(published("gru"), 3, 4)(torch.zeros(5, 2, 4)),
             r"takes \(T, B, 3\)",
+        ),
+        (
+            lambda: RecurrentLayer(published("gru"), 3, 4, batch_first=True)(torch.zeros(5, 2, 4)),
+            r"x has shape \(5, 2, 4\); this layer takes \(B, T, 3\)",
+        ),
+        (lambda: RecurrentLayer(published("gru"), 3, 4)(torch.zeros(0, 2, 3)), r"with T >= 1"),
+        (
+            lambda: RecurrentLayer(published("gru"), 3, 4)(
+                torch.zeros(5, 2, 3), lengths=torch.tensor([3])
+            ),
+            r"lengths must be a tensor of shape \(2,\)",
+        ),
+        (
+            lambda: RecurrentLayer(published("gru"), 3, 4)(
+                torch.zeros(5, 2, 3), lengths=torch.tensor([3, 6])
+            ),
+            r"lengths go from 3 to 6, but must lie in 1 to 5",
         ),
         (
             lambda: RecurrentLayer(published("lstm"), 3, 4)(

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from genomes.canonical import canonical
 from genomes.equations import equations, parse_equations
-from genomes.genome import Genome, reads_raw_x
+from genomes.genome import Genome, Node, reads_raw_x
 from genomes.published import published, published_names
 from genomes.source import python_source
 from genomes.space import SearchSpace, random_genome
@@ -232,3 +233,11 @@ def test_a_cell_without_weights_runs() -> None:
     module = load(python_source(parse_equations("h' = tanh(x + h)")))(2, 2)
     y, _ = module(torch.ones(1, 1, 2))
     torch.testing.assert_close(y, torch.ones(1, 1, 2).tanh())
+
+
+def test_a_state_that_the_output_never_reads_is_computed_in_the_source_too() -> None:
+    cell = Genome(2, (Node("linear", (0, 1)), Node("tanh", (3,)), Node("relu", (4,))), (4, 5))
+    names: dict[str, Any] = {}
+    exec(compile(python_source(cell), "cell.py", "exec"), names)
+    y, state = names["Cell"](3, 4)(torch.randn(5, 2, 3))
+    torch.testing.assert_close(state[1], y[-1].relu())

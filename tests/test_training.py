@@ -48,6 +48,41 @@ def test_the_callers_random_numbers_neither_matter_nor_change(task: Task) -> Non
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_whoever_reads_the_progress_may_draw_random_numbers(task: Task) -> None:
+    training = replace(SMALL, num_layers=2, dropout=0.5)
+    quiet = evaluate(request(training=training), task)
+    noisy = evaluate(request(training=training), task, lambda progress: torch.rand(3))
+    assert noisy.metric == quiet.metric
+
+
+class HiddenNan(torch.autograd.Function):
+    """Nothing forward, NaN backward."""
+
+    @staticmethod
+    def forward(ctx: object, loss: torch.Tensor) -> torch.Tensor:
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * math.nan
+
+
+def test_weights_that_would_become_nan_end_as_diverged_even_if_the_metric_hides_it(
+    task: Task,
+) -> None:
+    class Hiding(Unfinished):
+        def loss(self, prediction: torch.Tensor, batch: Batch) -> torch.Tensor:
+            return HiddenNan.apply(self._task.loss(prediction, batch))
+
+        def score(self, prediction: torch.Tensor, batch: Batch) -> tuple[float, int]:
+            return 1.0, 2
+
+    result = evaluate(request(training=replace(SMALL, steps=1)), Hiding(task))  # type: ignore[arg-type]
+    assert result.failure is not None
+    assert result.failure.kind == "diverged"
+    assert "the gradient norm is nan at step 1 of 1" in result.failure.message
+
+
 def test_another_seed_gives_another_result(task: Task) -> None:
     assert evaluate(request(seed=1), task).metric != evaluate(request(seed=2), task).metric
 

@@ -117,7 +117,7 @@ class RecurrentLayer(nn.Module):
         lengths: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         """See the class. ``lengths`` (B,) gives the lengths of padded, unpacked sequences."""
-        return _called(self.run, x, state, lengths, self.batch_first)
+        return _called(self.run, x, state, lengths, self.batch_first, self.input_size)
 
     def run(self, x: Tensor, state: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Run time-first sequences: x (T, B, input), lengths (B,) or None."""
@@ -179,6 +179,7 @@ class RecurrentStack(nn.Module):
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"num_layers is {num_layers}; a stack has at least 1 layer.")
+        self.input_size = input_size
         self.directions = 2 if bidirectional else 1
         self.batch_first = batch_first
         self.dropout = nn.Dropout(dropout)
@@ -203,7 +204,7 @@ class RecurrentStack(nn.Module):
         lengths: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         """See the class. ``lengths`` (B,) gives the lengths of padded, unpacked sequences."""
-        return _called(self.run, x, state, lengths, self.batch_first)
+        return _called(self.run, x, state, lengths, self.batch_first, self.input_size)
 
     def recurrent_layers(self) -> list[RecurrentLayer]:
         """The layers, level by level, forward before backward."""
@@ -243,16 +244,34 @@ def _called(
     state: Tensor | None,
     lengths: Tensor | None,
     batch_first: bool,
+    input_size: int,
 ) -> tuple[Tensor | PackedSequence, Tensor]:
     """Run time-first, and give y the form that x had."""
     if isinstance(x, PackedSequence):
         padded, packed_lengths = pad_packed_sequence(x)
         y, state = run(padded, state, packed_lengths)
         return _packed_like(x, y, packed_lengths), state
+    _check(x, lengths, batch_first, input_size)
     if batch_first:
         y, state = run(x.transpose(0, 1), state, lengths)
         return y.transpose(0, 1), state
     return run(x, state, lengths)
+
+
+def _check(x: Tensor, lengths: Tensor | None, batch_first: bool, input_size: int) -> None:
+    layout = f"(B, T, {input_size})" if batch_first else f"(T, B, {input_size})"
+    if x.dim() != 3 or x.shape[2] != input_size or x.shape[int(batch_first)] < 1:
+        raise ValueError(f"x has shape {tuple(x.shape)}; this layer takes {layout} with T >= 1.")
+    if lengths is None:
+        return
+    steps, batch = x.shape[int(batch_first)], x.shape[1 - int(batch_first)]
+    if not isinstance(lengths, Tensor) or lengths.shape != (batch,):
+        raise ValueError(f"lengths must be a tensor of shape ({batch},), one for each sequence.")
+    if batch and (lengths.min() < 1 or lengths.max() > steps):
+        raise ValueError(
+            f"lengths go from {int(lengths.min())} to {int(lengths.max())}, but must lie in 1 to "
+            f"{steps}, the time steps of x."
+        )
 
 
 def _packed_like(x: PackedSequence, y: Tensor, lengths: Tensor) -> PackedSequence:

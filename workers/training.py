@@ -78,7 +78,10 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
             parameters = model.parameters_total
             for progress in train(model, task, request):
                 curve.append((progress.step, progress.loss))
+                # Whoever reads the progress may draw random numbers; they must not be ours.
+                own = torch.random.get_rng_state()
                 yield progress
+                torch.random.set_rng_state(own)
             metric = measure(model, task, request.part)
         except Diverged as error:
             yield failed(request, "diverged", str(error), **known())
@@ -142,7 +145,10 @@ def train(model: SequenceModel, task: Task, request: Request) -> Iterator[Progre
             raise Diverged(f"the training loss is {value} at step {step} of {training.steps}")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm).item()
+        if not math.isfinite(norm):
+            # The step would make the weights NaN, which a metric such as accuracy may hide.
+            raise Diverged(f"the gradient norm is {norm} at step {step} of {training.steps}")
         optimiser.step()
         # Truncated back-propagation: the next batch may go on from here, its gradient not.
         state = final.detach()
