@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from evo_nas.compare import (
     same_comparison,
     times_opened,
 )
-from evo_nas.config import differences, resolved, to_dict, with_overrides
+from evo_nas.config import differences, from_dict, resolved, to_dict, with_overrides
 from evo_nas.config_tables import SearchConfig, WorkersConfig
 from evo_nas.events import Event, Told
 from evo_nas.interrupt import Interrupt
@@ -29,7 +30,6 @@ from evo_nas.progress import ProgressLine
 from evo_nas.record import (
     Header,
     Record,
-    RecordError,
     create_run,
     now,
     open_run,
@@ -125,7 +125,9 @@ def resume(
     with open_run(directory) as record:
         config = last_config(directory, record.header)
         if wanted is not None:
-            different = differences(config, resolved(wanted, config.budget))
+            # The population was fixed by the budget the run began with, not by a raised one.
+            begun = from_dict(record.header.config, f"{directory}/run.json")
+            different = differences(config, resolved(wanted, begun.budget))
             if different:
                 raise SearchError(
                     f"{directory} was written with another configuration:\n  "
@@ -239,6 +241,7 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
             if budget.seconds is None:
                 return budget
             kept = comparison_seconds(config.compare, seconds, pool.capacity)
+            kept += statistics.fmean(seconds) if seconds else 0.0
             return replace(budget, seconds=budget.seconds - kept)
 
         def on_told(events: Sequence[Told]) -> None:
@@ -308,6 +311,3 @@ def _with_absolute_data(config: SearchConfig) -> SearchConfig:
     if data is None or not Path(data).exists():
         return config
     return replace(config, task=replace(config.task, data=str(Path(data).resolve())))
-
-
-__all__ = ["Outcome", "RecordError", "SearchError", "load", "pool_of", "resume", "start"]

@@ -183,6 +183,17 @@ def test_resuming_with_the_file_keeps_a_budget_given_by_flag(tmp_path: Path) -> 
     assert len(told(run)) == 5
 
 
+def test_the_file_still_fits_a_run_whose_budget_was_raised(tmp_path: Path) -> None:
+    config = tmp_path / "search.toml"
+    config.write_text("[training]\nhidden_size = 8\nsteps = 4\nbatch_size = 4\n")
+    data, run = str(tiny_text(tmp_path)), tmp_path / "run"
+    more = ("--data", data, "--run", str(run), "--workers", "0", "--seeds", "0")
+    assert evo_nas("search", str(config), "--evaluations", "8", *more).returncode == 0
+    assert evo_nas("resume", str(run), "--evaluations", "16").returncode == 0
+    resumed = evo_nas("resume", str(run), str(config))
+    assert resumed.returncode == 0, resumed.stderr
+
+
 def test_a_finished_run_is_not_compared_again_for_nothing(tmp_path: Path) -> None:
     words = arguments(tmp_path, "--evaluations", "4", "--seeds", "1", "--top", "1")
     first = evo_nas(*words)
