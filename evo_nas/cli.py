@@ -89,7 +89,7 @@ _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--batch-size", type=int)
 @click.option("--steps", type=int, help="Optimiser steps of one evaluation.")
 @click.option("--learning-rate", type=float)
-@click.option("--engine", help="Of the recurrent layers: auto, torch or reference.")
+@click.option("--engine", help="Of the recurrent layers: auto, native, torch or reference.")
 @_BUDGET
 @_WORKERS
 @_COMPARE

@@ -153,6 +153,8 @@ RANGES: Mapping[str, Range] = {
     "hidden_size": _COUNT,
     "num_layers": _COUNT,
     "dropout": Range(at_least=0, below=1),
+    "input_dropout": Range(at_least=0, below=1),
+    "recurrent_dropout": Range(at_least=0, below=1),
     "batch_size": _COUNT,
     "steps": _COUNT,
     "learning_rate": _POSITIVE,

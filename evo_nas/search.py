@@ -287,10 +287,10 @@ def _require_budget(config: SearchConfig) -> None:
 def _refuse_unknown_names(config: SearchConfig) -> None:
     """Engine and baselines are needed late in a search; a typo is told before it begins."""
     from genomes.published import published
-    from workers.engine import engine_name
+    from workers.engine import check_engine
 
     try:
-        engine_name(config.training.engine)
+        check_engine(config.training.engine)
         for name in config.compare.baselines:
             published(name)
     except ValueError as error:

@@ -124,6 +124,15 @@ def needed_values(genome: Genome) -> frozenset[int]:
     return frozenset(ancestors(genome, genome.outputs))
 
 
+def sole_activation(genome: Genome, node: int) -> int | None:
+    """The activation that alone reads a linear, if that is how it is used: one instruction then."""
+    value = genome.first_node + node
+    readers = [i for i, n in enumerate(genome.nodes) if value in n.inputs]
+    if value in genome.outputs or len(readers) != 1:
+        return None
+    return readers[0] if OPS[genome.nodes[readers[0]].op].kind == "activation" else None
+
+
 def _uses_raw_x(genome: Genome, needed: frozenset[int]) -> bool:
     return X in genome.outputs or any(
         X in node.inputs and node.op != "linear"

@@ -50,7 +50,11 @@ COMBINATIONS: Mapping[str, Callable[[list[Tensor]], Tensor]] = {
 
 
 def step(
-    genome: Genome, weights: Mapping[str, Tensor], x: Tensor, states: list[Tensor]
+    genome: Genome,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    states: list[Tensor],
+    masks: list[Tensor] | None = None,
 ) -> list[Tensor]:
     """One time step.
 
@@ -59,6 +63,8 @@ def step(
         weights: ``node{i}_weight_{j}``, ``node{i}_bias`` and ``node{i}_scale`` by name.
         x: Input, (B, input).
         states: Earlier states, S tensors (B, hidden).
+        masks: Recurrent dropout: S tensors (B, hidden) by which the earlier states are multiplied
+            where a linear reads them (Gal, Ghahramani 2016, section 4); None for none.
 
     Returns:
         The new states, S tensors (B, hidden).
@@ -71,7 +77,8 @@ def step(
             continue
         sources = [values[v] for v in node.inputs]
         if node.op == "linear":
-            terms = [F.linear(a, weights[f"node{i}_weight_{j}"]) for j, a in enumerate(sources)]
+            read = [_masked(v, a, masks) for v, a in zip(node.inputs, sources, strict=True)]
+            terms = [F.linear(a, weights[f"node{i}_weight_{j}"]) for j, a in enumerate(read)]
             result = _sum(terms)
             if node.bias:
                 result = result + weights[f"node{i}_bias"]
@@ -83,3 +90,8 @@ def step(
             result = COMBINATIONS[node.op](sources)
         values.append(result)
     return [values[v] for v in genome.outputs]
+
+
+def _masked(number: int, value: Tensor, masks: list[Tensor] | None) -> Tensor:
+    is_state = masks is not None and 1 <= number <= len(masks)
+    return value * masks[number - 1] if masks is not None and is_state else value

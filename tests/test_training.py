@@ -19,7 +19,7 @@ from workers.messages import Progress, Request, Training
 from workers.model import SequenceModel, hidden_size_for_model, model_parameters
 from workers.tasks import load_task
 from workers.tasks.base import Batch, Task
-from workers.training import evaluate, learning_rate, train
+from workers.training import evaluate, learning_rate, train, trainer_for
 
 SMALL = Training(hidden_size=8, steps=20, batch_size=4, learning_rate=1e-2)
 
@@ -259,7 +259,7 @@ def test_training_changes_every_part_of_the_model(task: Task) -> None:
     torch.manual_seed(0)
     model = SequenceModel(published("gru"), task, SMALL)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for _ in train(model, task, request()):
+    for _ in train(trainer_for(model, task, SMALL), task, request()):
         pass
     for name, parameter in model.named_parameters():
         assert not torch.equal(parameter, before[name]), name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from genomes.genome import Genome
 from genomes.program import layout, lower
-from workers.engine import ENGINES, engine_name
+from workers.engine import ENGINES, check_engine, engine_for
 
 
 class RecurrentLayer(nn.Module):
@@ -32,13 +32,17 @@ class RecurrentLayer(nn.Module):
         genome: The cell, run as written (a search trains ``canonical(genome)``).
         input_size: Width of x.
         hidden_size: Width of the states.
-        engine: ``auto``, ``torch`` or ``reference``.
+        engine: ``auto``, ``native``, ``torch`` or ``reference``.
         batch_first: Whether x and y put the batch before time.
         reverse: Whether to run from each sequence's end to its start.
+        input_dropout: Probability of dropping a component of x, in training: one mask for all
+            steps of a sequence (variational dropout, Gal and Ghahramani 2016).
+        recurrent_dropout: The same for what linears read of the earlier states.
 
     Raises:
         ValueError: If the cell reads x element by element and the sizes differ, or a size is
-            below 1, or there is no such engine.
+            below 1, or a probability is not in [0, 1), or there is no such engine.
+        NativeUnavailable: If the engine is ``native`` and there is no library.
     """
 
     def __init__(
@@ -50,10 +54,14 @@ class RecurrentLayer(nn.Module):
         engine: str = "auto",
         batch_first: bool = False,
         reverse: bool = False,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        _check_probability("input_dropout", input_dropout)
+        _check_probability("recurrent_dropout", recurrent_dropout)
         if input_size < 1 or hidden_size < 1:
             raise ValueError(f"sizes must be at least 1, not {input_size} and {hidden_size}.")
         self.program = lower(genome)
@@ -63,8 +71,9 @@ class RecurrentLayer(nn.Module):
                 f"hidden_size ({hidden_size}). Project x to {hidden_size} features first."
             )
         self.genome, self.input_size, self.hidden_size = genome, input_size, hidden_size
-        self.engine = engine_name(engine)
+        self.engine = check_engine(engine)
         self.batch_first, self.reverse = batch_first, reverse
+        self.input_dropout, self.recurrent_dropout = input_dropout, recurrent_dropout
         self.layout = layout(self.program, input_size, hidden_size)
         numbers = sum(_numbers(w.shape) for w in self.layout)
         self.weights = nn.Parameter(torch.empty(numbers, device=device, dtype=dtype))
@@ -130,15 +139,27 @@ class RecurrentLayer(nn.Module):
             state = x.new_zeros(shape)
         elif state.shape != shape:
             raise ValueError(f"state has shape {tuple(state.shape)}; this layer takes {shape}.")
-        alive = None
-        if lengths is not None:
-            lengths = lengths.to(x.device)
-            times = torch.arange(x.shape[0], device=x.device)
-            alive = (times[:, None] < lengths[None, :])[:, :, None]
+        lengths = None if lengths is None else lengths.to(x.device)
         if self.reverse:
             x = _reversed(x, lengths)
-        y, state = ENGINES[self.engine](self.program, self.weights, x, state, alive)
+        x_mask, mask = self.masks(x.shape[1])
+        if x_mask is not None:
+            x = x * x_mask
+        run = ENGINES[engine_for(self.engine, x.device, x.dtype)]
+        y, state = run(self.program, self.weights, x, state, lengths, mask)
         return (_reversed(y, lengths) if self.reverse else y), state
+
+    def masks(self, batch: int) -> tuple[Tensor | None, Tensor | None]:
+        """Dropout masks for so many sequences, drawn from torch's generator: of x
+        (batch, input_size) and of the states (S, batch, hidden_size); None where nothing is
+        dropped, always None in evaluation mode."""
+        if not self.training:
+            return None, None
+        shape = (self.genome.states, batch, self.hidden_size)
+        return (
+            dropout_mask(self.weights, self.input_dropout, (batch, self.input_size)),
+            dropout_mask(self.weights, self.recurrent_dropout, shape),
+        )
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, cell={self.genome.digest[:8]}"
@@ -156,10 +177,12 @@ class RecurrentStack(nn.Module):
         input_size: Width of x.
         hidden_size: Width of the states.
         num_layers: Layers.
-        dropout: Probability of dropping a component between layers, in training.
+        dropout: Probability of dropping a component between layers, in training, at each step anew.
         bidirectional: Whether each layer also runs backward.
-        engine: ``auto``, ``torch`` or ``reference``.
+        engine: ``auto``, ``native``, ``torch`` or ``reference``.
         batch_first: Whether x and y put the batch before time.
+        input_dropout: Variational dropout of what each layer reads: one mask for all steps.
+        recurrent_dropout: Variational dropout of the earlier states, in each layer.
     """
 
     def __init__(
@@ -173,16 +196,19 @@ class RecurrentStack(nn.Module):
         *,
         engine: str = "auto",
         batch_first: bool = False,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        _check_probability("dropout", dropout)
         if num_layers < 1:
             raise ValueError(f"num_layers is {num_layers}; a stack has at least 1 layer.")
         self.input_size = input_size
         self.directions = 2 if bidirectional else 1
         self.batch_first = batch_first
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.layers = nn.ModuleList(
             RecurrentLayer(
                 genome,
@@ -190,6 +216,8 @@ class RecurrentStack(nn.Module):
                 hidden_size,
                 engine=engine,
                 reverse=backward,
+                input_dropout=input_dropout,
+                recurrent_dropout=recurrent_dropout,
                 device=device,
                 dtype=dtype,
             )
@@ -206,6 +234,13 @@ class RecurrentStack(nn.Module):
         """See the class. ``lengths`` (B,) gives the lengths of padded, unpacked sequences."""
         return _called(self.run, x, state, lengths, self.batch_first, self.input_size)
 
+    def mask_between(self, level: int, shape: Sequence[int]) -> Tensor | None:
+        """The dropout mask of what the layer at ``level`` reads, drawn from torch's generator;
+        None for the first layer, without dropout, and in evaluation mode."""
+        if not level or not self.training:
+            return None
+        return dropout_mask(self.recurrent_layers()[0].weights, self.dropout, shape)
+
     def recurrent_layers(self) -> list[RecurrentLayer]:
         """The layers, level by level, forward before backward."""
         return [layer for layer in self.layers if isinstance(layer, RecurrentLayer)]
@@ -220,8 +255,9 @@ class RecurrentStack(nn.Module):
         finals = []
         layers = self.recurrent_layers()
         for level in range(0, len(layers), self.directions):
-            if level:
-                x = self.dropout(x)
+            between = self.mask_between(level, x.shape)
+            if between is not None:
+                x = x * between
             outputs = []
             for k in range(level, level + self.directions):
                 y, final = layers[k].run(x, None if state is None else state[k], lengths)
@@ -229,6 +265,19 @@ class RecurrentStack(nn.Module):
                 finals.append(final)
             x = torch.cat(outputs, -1) if len(outputs) > 1 else outputs[0]
         return x, torch.stack(finals)
+
+
+def dropout_mask(like: Tensor, probability: float, shape: Sequence[int]) -> Tensor | None:
+    """Zeros with this probability, else 1 / (1 - probability); None if nothing is dropped."""
+    if not probability:
+        return None
+    mask = torch.empty(shape, dtype=like.dtype, device=like.device)
+    return mask.bernoulli_(1 - probability).div_(1 - probability)
+
+
+def _check_probability(name: str, value: float) -> None:
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} is {value!r}; it must be a probability from 0 to below 1.")
 
 
 def _numbers(shape: tuple[int, ...]) -> int:

@@ -16,18 +16,23 @@ class Training:
     Attributes:
         hidden_size: Width of the recurrent layers; tasks project their input to it.
         num_layers: Recurrent layers on top of each other.
-        dropout: Probability of dropping a component between layers.
+        dropout: Probability of dropping a component between layers, at each step anew.
+        input_dropout: Probability of dropping a component of what a layer reads, the same ones
+            at all steps of a sequence (variational dropout).
+        recurrent_dropout: The same for the earlier states, where linears read them.
         batch_size: Sequences per optimiser step.
         steps: Optimiser steps: the budget of one evaluation.
         learning_rate: Peak learning rate of Adam.
         schedule: ``cosine`` decays to zero over ``steps``; ``constant`` does not.
         clip_norm: Upper limit of the gradient norm.
-        engine: Engine of the recurrent layers: ``auto``, ``torch`` or ``reference``.
+        engine: Engine of the recurrent layers: ``auto``, ``native``, ``torch`` or ``reference``.
     """
 
     hidden_size: int = 64
     num_layers: int = 1
     dropout: float = 0.0
+    input_dropout: float = 0.0
+    recurrent_dropout: float = 0.0
     batch_size: int = 32
     steps: int = 400
     learning_rate: float = 3e-3
@@ -87,7 +92,8 @@ class Result:
         parameters: Trainable numbers of the whole model; 0 if it was never built.
         seconds: Wall-clock time on the worker, queueing excluded.
         worker: Name of the worker.
-        engine: Engine (and variant) that ran the recurrent layers; empty if none did.
+        engine: What trained the model: the engine, of the native one also the variant and whether
+            it ran whole steps (``native/avx512 fused``); empty if none did.
     """
 
     birth: int

@@ -12,15 +12,20 @@ from genomes.cost import nearest_size
 from genomes.genome import Genome
 from workers.layers import RecurrentStack
 from workers.messages import Training
-from workers.tasks.base import Batch, Task
+from workers.tasks.base import Batch, Task, declared_loss
 
 
 class SequenceModel(nn.Module):
-    """A task's front end and head around recurrent layers of the canonical form of a genome."""
+    """A task's front end and head around recurrent layers of the canonical form of a genome.
+
+    Attributes:
+        training_loss: What ``Task.loss`` computes, if the task says so; see `Task`.
+    """
 
     def __init__(self, genome: Genome, task: Task, training: Training) -> None:
         super().__init__()
         hidden = training.hidden_size
+        self.training_loss = declared_loss(task)
         self.front_end = task.front_end(hidden)
         self.recurrent = RecurrentStack(
             canonical(genome),
@@ -29,6 +34,8 @@ class SequenceModel(nn.Module):
             training.num_layers,
             training.dropout,
             engine=training.engine,
+            input_dropout=training.input_dropout,
+            recurrent_dropout=training.recurrent_dropout,
         )
         self.head = task.head(hidden)
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from genomes.genome import Genome
-from workers.engine import engine_name
+from workers.engine import engine_for, engine_label
+from workers.fused import FusedTrainer, fused_form
 from workers.messages import Part, Progress, Request, Result, Training, failed
 from workers.model import SequenceModel
 from workers.tasks.base import Batch, Task, fitness_of
 
 REPORTS = 20
 """How many times a training reports its loss; also the points of the recorded curve."""
+
+CHUNK = 16
+"""Most optimiser steps between two looks at the loss: what the fused path runs in one call."""
 
 OnProgress = Callable[[Progress], None]
 
@@ -60,7 +66,7 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
     started = time.perf_counter()
     curve: list[tuple[int, float]] = []
     parameters = 0
-    engine = engine_name(request.training.engine)
+    engine = ""
 
     def known() -> dict[str, object]:
         return {
@@ -76,7 +82,9 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
         try:
             model = build(request, task)
             parameters = model.parameters_total
-            for progress in train(model, task, request):
+            trainer = trainer_for(model, task, request.training)
+            engine = trainer.label
+            for progress in train(trainer, task, request):
                 curve.append((progress.step, progress.loss))
                 # Whoever reads the progress may draw random numbers; they must not be ours.
                 own = torch.random.get_rng_state()
@@ -117,45 +125,109 @@ def trained(request: Request, task: Task) -> tuple[SequenceModel, float]:
     """
     with torch.random.fork_rng():
         model = build(request, task)
-        for _ in train(model, task, request):
+        for _ in train(trainer_for(model, task, request.training), task, request):
             pass
         return model, measure(model, task, request.part)
 
 
-def train(model: SequenceModel, task: Task, request: Request) -> Iterator[Progress]:
-    """Train a model in place for the request's number of optimiser steps, reporting its loss.
+class Trainer(Protocol):
+    """Makes optimiser steps on a model.
+
+    Attributes:
+        model: What is trained, in place.
+        label: What the record says about how.
+    """
+
+    model: SequenceModel
+    label: str
+
+    def run(self, batches: Sequence[Batch], rates: Sequence[float]) -> list[float]:
+        """One step for each batch at its learning rate; the losses, up to and including the first
+        that is not a finite number."""
+        ...
+
+
+class TorchTrainer:
+    """Trains any model for any task, with torch's autograd around the recurrent layers."""
+
+    def __init__(self, model: SequenceModel, task: Task, clip_norm: float) -> None:
+        self.model, self.task, self.clip_norm = model, task, clip_norm
+        self.parameters = list(model.parameters())
+        self.optimiser = torch.optim.Adam(self.parameters, fused=True)
+        layer = model.recurrent.recurrent_layers()[0]
+        self.label = engine_label(
+            engine_for(layer.engine, layer.weights.device, layer.weights.dtype)
+        )
+        self.state: Tensor | None = None
+
+    def run(self, batches: Sequence[Batch], rates: Sequence[float]) -> list[float]:
+        """See :class:`Trainer`."""
+        losses: list[float] = []
+        for batch, rate in zip(batches, rates, strict=True):
+            losses.append(self._step(on_device(batch), rate))
+            if not math.isfinite(losses[-1]):
+                break
+        return losses
+
+    def _step(self, batch: Batch, rate: float) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        prediction, final = self.model(batch, self.state if batch.carry_state else None)
+        loss = self.task.loss(prediction, batch)
+        value = loss.item()
+        if not math.isfinite(value):
+            return value
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        self.optimiser.step()
+        # Truncated back-propagation: the next batch may go on from here, its gradient not.
+        self.state = final.detach()
+        return value
+
+
+def trainer_for(model: SequenceModel, task: Task, training: Training) -> Trainer:
+    """The fused path if model and task fit it, else torch's; a function of the request and of
+    what this machine has."""
+    if fused_form(model) is not None:
+        return FusedTrainer(model, training.clip_norm)
+    return TorchTrainer(model, task, training.clip_norm)
+
+
+def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress]:
+    """Train for the request's number of optimiser steps, reporting the mean loss.
 
     Raises:
         Diverged: If the loss is not finite, naming the step.
     """
     training = request.training
-    optimiser = torch.optim.Adam(model.parameters(), lr=training.learning_rate, fused=True)
     batches = task.training_batches(training.batch_size, np.random.default_rng(request.seed))
-    model.train()
-    state: Tensor | None = None
-    since, total = 0, 0.0
-    for step in range(1, training.steps + 1):
-        batch = on_device(next(batches))
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(training, step - 1)
-        prediction, final = model(batch, state if batch.carry_state else None)
-        loss = task.loss(prediction, batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise Diverged(f"the training loss is {value} at step {step} of {training.steps}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
-        optimiser.step()
-        # Truncated back-propagation: the next batch may go on from here, its gradient not.
-        state = final.detach()
-        since, total = since + 1, total + value
-        if step * REPORTS // training.steps > (step - 1) * REPORTS // training.steps:
-            yield Progress(request.birth, step, training.steps, total / since)
-            since, total = 0, 0.0
+    trainer.model.train()
+    losses: list[float] = []
+    for first, last, reports in chunks(training.steps):
+        rates = [learning_rate(training, step) for step in range(first, last)]
+        new = trainer.run(list(itertools.islice(batches, last - first)), rates)
+        if not math.isfinite(new[-1]):
+            step = first + len(new)
+            raise Diverged(f"the training loss is {new[-1]} at step {step} of {training.steps}")
+        losses += new
+        if reports:
+            yield Progress(request.birth, last, training.steps, math.fsum(losses) / len(losses))
+            losses = []
     # Earlier steps show in the next loss; a metric such as accuracy may hide the last one.
-    if not all(bool(p.isfinite().all()) for p in model.parameters()):
+    if not all(bool(p.isfinite().all()) for p in trainer.model.parameters()):
         raise Diverged(f"a weight is not finite after step {training.steps}, the last")
+
+
+def chunks(steps: int) -> Iterator[tuple[int, int, bool]]:
+    """Steps [first, last) to run together, and whether a report is due after them."""
+    first = 0
+    for report in range(1, REPORTS + 1):
+        due = -(-report * steps // REPORTS)  # the first step by which so much is done
+        while first < due:
+            last = min(first + CHUNK, due)
+            yield first, last, last == due
+            first = last
 
 
 @torch.no_grad()

@@ -19,7 +19,8 @@ class Engine(Protocol):
         flat: Tensor,
         x: Tensor,
         state: Tensor,
-        alive: Tensor | None,
+        lengths: Tensor | None,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Run all time steps.
 
@@ -28,13 +29,23 @@ class Engine(Protocol):
             flat: All weights in one vector, placed by ``genomes.program.layout``.
             x: Inputs, (T, B, input), T >= 1.
             state: Initial states, (S, B, hidden).
-            alive: (T, B, 1) bool, False past the end of a sequence; None if all are T long.
+            lengths: (B,), from 1 to T, of the sequences; None if all are T long.
+            mask: (S, B, hidden): linears read the earlier states times this (recurrent dropout,
+                one mask for all steps); None for none.
 
         Returns:
             Outputs (T, B, hidden), zero past the end of a sequence, and the states
             (S, B, hidden) after each sequence's last step.
         """
         ...
+
+
+def alive_steps(lengths: Tensor | None, steps: int) -> Tensor | None:
+    """(T, B, 1) bool, False past the end of a sequence; None if all are T long."""
+    if lengths is None:
+        return None
+    times = torch.arange(steps, device=lengths.device)
+    return (times[:, None] < lengths[None, :])[:, :, None]
 
 
 def keep_finished(alive: Tensor, new: list[Tensor], old: list[Tensor]) -> list[Tensor]:

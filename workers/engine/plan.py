@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from genomes.genome import Genome, X
-from genomes.ops import OPS
-from genomes.program import Group, Program
+from genomes.genome import X
+from genomes.program import Group, Program, sole_activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class _Planner:
         for i in group.members:
             activation, target = None, self.registers
             if self.stepped_sources(i) == 1:
-                over = _sole_activation(genome, i)
+                over = sole_activation(genome, i)
                 activation = genome.nodes[over].op if over is not None else None
                 target = genome.first_node + (i if over is None else over)
                 complete.append(target)
@@ -159,12 +158,3 @@ class _Planner:
     def stepped_sources(self, node: int) -> int:
         inputs = self.program.genome.nodes[node].inputs
         return sum(v not in self.static_values for v in inputs)
-
-
-def _sole_activation(genome: Genome, node: int) -> int | None:
-    """The activation that alone reads a linear, if that is how it is used."""
-    value = genome.first_node + node
-    readers = [i for i, n in enumerate(genome.nodes) if value in n.inputs]
-    if value in genome.outputs or len(readers) != 1:
-        return None
-    return readers[0] if OPS[genome.nodes[readers[0]].op].kind == "activation" else None

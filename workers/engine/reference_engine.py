@@ -7,18 +7,25 @@ from torch import Tensor
 
 from genomes.program import Program, layout
 from genomes.reference import step
-from workers.engine.interface import keep_finished
+from workers.engine.interface import alive_steps, keep_finished
 
 
 def run_reference(
-    program: Program, flat: Tensor, x: Tensor, state: Tensor, alive: Tensor | None
+    program: Program,
+    flat: Tensor,
+    x: Tensor,
+    state: Tensor,
+    lengths: Tensor | None,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """See :class:`workers.engine.interface.Engine`."""
     weights = weight_views(program, flat, x.shape[2], state.shape[2])
     states = list(state.unbind(0))
+    alive = alive_steps(lengths, x.shape[0])
+    masks = None if mask is None else list(mask.unbind(0))
     outputs = []
     for t in range(x.shape[0]):
-        new = step(program.genome, weights, x[t], states)
+        new = step(program.genome, weights, x[t], states, masks)
         emitted = new[0]
         if alive is not None:
             emitted = torch.where(alive[t], emitted, torch.zeros_like(emitted))

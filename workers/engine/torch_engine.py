@@ -16,7 +16,7 @@ from torch import Tensor
 from genomes.genome import X
 from genomes.program import Group, Program
 from genomes.reference import ACTIVATIONS, COMBINATIONS
-from workers.engine.interface import keep_finished
+from workers.engine.interface import alive_steps, keep_finished
 from workers.engine.plan import Product, Sum, plan
 
 
@@ -30,7 +30,12 @@ class _Weights:
 
 
 def run_torch(
-    program: Program, flat: Tensor, x: Tensor, state: Tensor, alive: Tensor | None
+    program: Program,
+    flat: Tensor,
+    x: Tensor,
+    state: Tensor,
+    lengths: Tensor | None,
+    mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """See :class:`workers.engine.interface.Engine`."""
     steps, genome = plan(program), program.genome
@@ -45,6 +50,8 @@ def run_torch(
     reads = {v: static[v].unbind(0) for v in steps.static_reads}
     hidden = state.shape[2]
     states = list(state.unbind(0))
+    alive = alive_steps(lengths, x.shape[0])
+    masks = {} if mask is None else dict(enumerate(mask.unbind(0), 1))
     outputs: list[Tensor] = []
     registers: list[Tensor] = [state] * steps.registers
     for t in range(x.shape[0]):
@@ -55,6 +62,8 @@ def run_torch(
             if isinstance(s, Product):
                 base = bases[s.group]
                 source, matrix = registers[s.source], transposed[s.group]
+                if s.source in masks:
+                    source = source * masks[s.source]
                 if base is None:
                     product = torch.mm(source, matrix)
                 else:

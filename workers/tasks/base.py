@@ -50,6 +50,12 @@ class Batch:
 class Task(Protocol):
     """Data, front end, head and metric. Instances are pickled to the workers once.
 
+    A class that defines ``loss`` may define ``training_loss`` beside it: ``"cross_entropy"`` or
+    ``"squared_error"``. It says that ``loss`` is exactly that mean, of logits against class
+    numbers (-100 counts for nothing) or of predictions against targets of the same shape. With an
+    ``nn.Embedding`` or ``nn.Linear`` as front end and a head of ``workers.tasks.heads`` the native
+    engine then trains whole steps by itself.
+
     Attributes:
         name: For messages and the record.
         metric: What fitness is made from.
@@ -83,6 +89,19 @@ class Task(Protocol):
     def score(self, prediction: Tensor, batch: Batch) -> tuple[float, int]:
         """Sum and count of the metric over the batch; the metric is the total sum / count."""
         ...
+
+
+def declared_loss(task: Task) -> str | None:
+    """The task's ``training_loss``, where the class that defines its ``loss`` says so itself.
+
+    A subclass or wrapper with a loss of its own must not be trained on the one it inherited a
+    name for.
+    """
+    for owner in type(task).__mro__:
+        if "loss" in vars(owner):
+            declared: str | None = vars(owner).get("training_loss")
+            return declared
+    return None
 
 
 def fitness_of(metric: float, direction: Metric) -> float:

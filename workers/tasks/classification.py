@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -106,6 +106,8 @@ class ClassificationTask:
     training: Labelled
     validation: Labelled
     test: Labelled
+
+    training_loss: ClassVar[str] = "cross_entropy"
 
     def describe(self) -> str:
         parts = (self.training, self.validation, self.test)

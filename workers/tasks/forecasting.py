@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,8 @@ class ForecastingTask:
     inputs: npt.NDArray[np.float32]
     outputs: npt.NDArray[np.float32]
     rows: dict[str, tuple[int, int]]
+
+    training_loss: ClassVar[str] = "squared_error"
 
     def describe(self) -> str:
         sizes = " / ".join(f"{end - begin:,}" for begin, end in self.rows.values())

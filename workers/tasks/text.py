@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,8 @@ class TextTask:
     test: npt.NDArray[np.int32]
     symbols: int
     length: int
+
+    training_loss: ClassVar[str] = "cross_entropy"
 
     def describe(self) -> str:
         unit = self.metric.unit.removeprefix("nats/")

@@ -1,0 +1,332 @@
+"""The fused path: whole optimiser steps inside the native library, where model and task fit it.
+
+Embedding or projection, recurrent layers, head, loss, backward, clipping and Adam of several
+batches are one call. With an embedding the products with x are made once for each distinct token
+of a batch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workers.engine import engine_for, engine_label
+from workers.engine.native.cell import (
+    ROWS_IN_BLOCK,
+    SUFFIX,
+    Handle,
+    function,
+    native_cell,
+    pointer,
+    threads,
+)
+from workers.engine.native.memory import BUFFERS
+from workers.model import SequenceModel
+from workers.tasks.base import Batch
+from workers.tasks.heads import HorizonHead, SequenceHead, StepHead
+
+IGNORED = -100
+"""Target that counts for nothing, as in torch's cross-entropy."""
+LOSSES = {"cross_entropy": 0, "squared_error": 1}
+HEADS: dict[type[nn.Module], int] = {StepHead: 0, HorizonHead: 1, SequenceHead: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the fused path needs to know of a model that fits it.
+
+    Attributes:
+        front: ``embedding`` or ``projection``.
+        symbols: Rows of the embedding, or features of the projection.
+        head: Index into the heads of ``source/trainer.h``.
+        outputs: Predicted numbers in a row.
+        loss: Which loss, as ``Task.training_loss`` calls it.
+    """
+
+    front: Literal["embedding", "projection"]
+    symbols: int
+    head: int
+    outputs: int
+    loss: str
+
+
+def fused_form(model: SequenceModel) -> Form | None:
+    """How a model fits the fused path, or None if it does not.
+
+    It fits if its parameters are float32 or float64 on the CPU, its layers run on the native
+    engine, its front end is a plain ``nn.Embedding`` or an ``nn.Linear`` with bias, its head is one
+    of ``workers.tasks.heads``, and its task names the loss (``training_loss``).
+    """
+    layers = model.recurrent.recurrent_layers()
+    weights = layers[0].weights
+    if engine_for(layers[0].engine, weights.device, weights.dtype) != "native":
+        return None
+    if weights.dtype not in SUFFIX or model.recurrent.directions != 1:
+        return None
+    front, head = model.front_end, model.head
+    if type(head) not in HEADS or model.training_loss not in LOSSES:
+        return None
+    if type(head) is HorizonHead and model.training_loss != "squared_error":
+        return None
+    outputs = head.get_submodule("linear").out_features
+    kind, loss = HEADS[type(head)], model.training_loss
+    if type(front) is nn.Embedding:
+        special = front.padding_idx, front.max_norm, front.scale_grad_by_freq, front.sparse
+        if special == (None, None, False, False):
+            return Form("embedding", front.num_embeddings, kind, outputs, loss)
+    if type(front) is nn.Linear and front.bias is not None:
+        return Form("projection", front.in_features, kind, outputs, loss)
+    return None
+
+
+class _Step(ctypes.Structure):
+    """``struct Step`` of ``source/trainer.h``."""
+
+    _fields_ = (
+        ("steps", ctypes.c_int64),
+        ("batch", ctypes.c_int64),
+        ("carry", ctypes.c_int64),
+        ("inputs", ctypes.c_void_p),
+        ("targets", ctypes.c_void_p),
+        ("alive", ctypes.c_void_p),
+        ("lengths", ctypes.c_void_p),
+        ("order", ctypes.c_void_p),
+        ("input_masks", ctypes.c_void_p),
+        ("state_masks", ctypes.c_void_p),
+        ("between_masks", ctypes.c_void_p),
+        ("rate", ctypes.c_double),
+        ("clip", ctypes.c_double),
+    )
+
+
+class FusedTrainer:
+    """Trains a model in place; the counterpart of :class:`workers.training.TorchTrainer`.
+
+    The model's parameters become views of one flat vector, which the library updates.
+
+    Args:
+        model: A model that has a fused form; the task's rules for its batches hold.
+        clip_norm: Upper limit of the gradient norm.
+
+    Raises:
+        ValueError: If the model does not fit.
+    """
+
+    def __init__(self, model: SequenceModel, clip_norm: float) -> None:
+        form = fused_form(model)
+        if form is None:
+            raise ValueError("this model does not fit the fused path; see fused_form.")
+        self.model, self.form, self.clip_norm = model, form, clip_norm
+        self.label = f"{engine_label('native')} fused"
+        self.layers = model.recurrent.recurrent_layers()
+        layer = self.layers[0]
+        self.dtype = layer.weights.dtype
+        self.flat, offsets = _flattened(model)
+        self.gradient, self.first, self.second = (torch.zeros_like(self.flat) for _ in range(3))
+        self.state: Tensor | None = None
+        self.done = 0
+        masked = layer.recurrent_dropout > 0
+        cell = native_cell(layer.program, layer.input_size, layer.hidden_size, masked)
+        pool = threads(torch.get_num_threads())
+        self._keeps = (cell, pool)
+        front, head = model.front_end, model.head.get_submodule("linear")
+        plan = [
+            int(form.front == "projection"),
+            form.symbols,
+            len(self.layers),
+            form.head,
+            LOSSES[form.loss],
+            form.outputs,
+            offsets[front.weight],  # type: ignore[index]
+            offsets[front.bias] if form.front == "projection" else -1,  # type: ignore[index]
+            offsets[head.weight],  # type: ignore[index]
+            offsets[head.bias],  # type: ignore[index]
+            len(self.flat),
+            IGNORED,
+            ROWS_IN_BLOCK,
+        ]
+        result = ctypes.c_void_p()
+        function("evo_trainer_new", self.dtype)(
+            ctypes.c_void_p(cell.handle.address),
+            pointer(np.array(plan, dtype=np.int64)),
+            pointer(np.array([offsets[layer.weights] for layer in self.layers], dtype=np.int64)),
+            ctypes.c_void_p(pool.address),
+            ctypes.byref(result),
+        )
+        free = function("evo_trainer_free", self.dtype)
+        self._handle = Handle(result.value or 0, free)
+
+    def run(self, batches: Sequence[Batch], rates: Sequence[float]) -> list[float]:
+        """One optimiser step for each batch.
+
+        Args:
+            batches: The training batches; state is carried where they say so.
+            rates: The learning rate of each step.
+
+        Returns:
+            The loss of each step; shorter than ``batches`` if one was not a finite number, which
+            is then the last and changed nothing.
+
+        Raises:
+            IndexError: If a token or target does not exist.
+            NotEnoughMemory: If a batch does not fit into memory.
+        """
+        losses: list[float] = []
+        for chunk in self._chunks(list(zip(batches, rates, strict=True))):
+            losses += self._run(chunk)
+            if len(losses) < len(batches) and not np.isfinite(losses[-1]):
+                break
+        return losses
+
+    def _chunks(self, steps: list[tuple[Batch, float]]) -> Iterator[list[tuple[Batch, float]]]:
+        """All at once, but step by step where masks are drawn or the number of sequences changes:
+        the state that is carried has one size."""
+        stack, layer = self.model.recurrent, self.layers[0]
+        if stack.dropout or layer.input_dropout or layer.recurrent_dropout:
+            yield from ([step] for step in steps)
+            return
+        chunk: list[tuple[Batch, float]] = []
+        for step in steps:
+            if chunk and chunk[0][0].inputs.shape[1] != step[0].inputs.shape[1]:
+                yield chunk
+                chunk = []
+            chunk.append(step)
+        if chunk:
+            yield chunk
+
+    def _run(self, chunk: list[tuple[Batch, float]]) -> list[float]:
+        keep: list[Tensor] = []  # what the steps point to must live until the call returns
+        steps = (_Step * len(chunk))()
+        for step, (batch, rate) in zip(steps, chunk, strict=True):
+            self._fill(step, batch, rate, keep)
+        self._fit_state(chunk[0][0])
+        needed, most = ctypes.c_int64(), 0
+        sizes = set()
+        for step in steps:
+            size = (step.steps, step.batch)
+            if size in sizes:
+                continue
+            sizes.add(size)
+            function("evo_trainer_bytes", self.dtype)(
+                self._address, ctypes.byref(step), ctypes.byref(needed)
+            )
+            most = max(most, needed.value)
+        memory = BUFFERS.lend(
+            most, f"training at hidden size {self.layers[0].hidden_size}, {max(sizes)} at a time,"
+        )
+        losses = np.zeros(len(chunk))
+        ran = ctypes.c_int64()
+        function("evo_trainer_run", self.dtype)(
+            self._address,
+            steps,
+            ctypes.c_int64(len(chunk)),
+            ctypes.c_int64(self.done),
+            pointer(self.flat),
+            pointer(self.gradient),
+            pointer(self.first),
+            pointer(self.second),
+            pointer(self.state),
+            pointer(memory.buffer),
+            pointer(losses),
+            ctypes.byref(ran),
+        )
+        if ran.value < 0:
+            self._refuse(chunk[-1 - ran.value][0])
+        self.done += ran.value
+        return [float(loss) for loss in losses[: ran.value]]
+
+    @property
+    def _address(self) -> ctypes.c_void_p:
+        return ctypes.c_void_p(self._handle.address)
+
+    def _fill(self, step: Any, batch: Batch, rate: float, keep: list[Tensor]) -> None:
+        inputs, targets, lengths = batch.inputs, batch.targets, batch.lengths
+        if self.form.front == "projection":
+            inputs = inputs.to(self.dtype)
+        if self.form.loss == "squared_error":
+            targets = targets.to(self.dtype)
+        if self.form.head == HEADS[HorizonHead]:
+            targets = targets.transpose(0, 1)
+        order = None
+        if lengths is not None:
+            # The longest first, as the library wants it.
+            order = torch.sort(lengths, descending=True, stable=True).indices
+            lengths = lengths[order]
+            inputs = inputs[:, order]
+            targets = targets[:, order] if self.form.head == HEADS[StepHead] else targets[order]
+            times = torch.arange(inputs.shape[0])[:, None]
+            alive = (lengths[None, :] > times).sum(1).to(torch.int32)
+            keep += [alive, lengths.to(torch.int32), order.to(torch.int32)]
+            step.alive, step.lengths, step.order = (t.data_ptr() for t in keep[-3:])
+        inputs, targets = inputs.contiguous(), targets.contiguous()
+        keep += [inputs, targets]
+        step.steps, step.batch, step.carry = *inputs.shape[:2], batch.carry_state
+        step.inputs, step.targets = inputs.data_ptr(), targets.data_ptr()
+        step.rate, step.clip = rate, self.clip_norm
+        self._fill_masks(step, inputs.shape[0], inputs.shape[1], order, keep)
+
+    def _fill_masks(
+        self, step: Any, steps: int, batch: int, order: Tensor | None, keep: list[Tensor]
+    ) -> None:
+        """Draws in the order in which the layers themselves would."""
+        stack = self.model.recurrent
+        between, of_x, of_states = [], [], []
+        for level, layer in enumerate(self.layers):
+            between.append(stack.mask_between(level, (steps, batch, layer.hidden_size)))
+            x_mask, mask = layer.masks(batch)
+            of_x.append(x_mask)
+            of_states.append(mask)
+        for name, masks in (
+            ("between_masks", between[1:]),
+            ("input_masks", of_x),
+            ("state_masks", of_states),
+        ):
+            drawn = [m for m in masks if m is not None]
+            if drawn:
+                stacked = torch.stack(drawn)
+                if order is not None:
+                    stacked = stacked.index_select(stacked.dim() - 2, order)
+                keep.append(stacked)
+                setattr(step, name, stacked.data_ptr())
+
+    def _fit_state(self, first: Batch) -> None:
+        layer = self.layers[0]
+        shape = (len(self.layers), layer.genome.states, first.inputs.shape[1], layer.hidden_size)
+        if self.state is not None and self.state.shape == shape:
+            return
+        if first.carry_state and self.state is not None:
+            raise ValueError(
+                f"a batch of {shape[2]} sequences cannot carry on the state of "
+                f"{self.state.shape[2]}."
+            )
+        self.state = torch.zeros(shape, dtype=self.dtype)
+
+    def _refuse(self, batch: Batch) -> None:
+        symbols, outputs = self.form.symbols, self.form.outputs
+        if self.form.front == "embedding":
+            low, high = int(batch.inputs.min()), int(batch.inputs.max())
+            if low < 0 or high >= symbols:
+                raise IndexError(f"tokens go from {low} to {high}, but must lie in 0..{symbols - 1}.")
+        raise IndexError(
+            f"targets go from {int(batch.targets.min())} to {int(batch.targets.max())}, but must lie "
+            f"in 0..{outputs - 1} or be {IGNORED}."
+        )
+
+
+def _flattened(model: nn.Module) -> tuple[Tensor, dict[Tensor, int]]:
+    """All parameters as views of one flat vector, and where each begins in it."""
+    parameters = list(model.parameters())
+    flat = torch.cat([p.detach().flatten() for p in parameters])
+    offsets: dict[Tensor, int] = {}
+    begin = 0
+    for p in parameters:
+        offsets[p] = begin
+        p.data = flat[begin : begin + p.numel()].view(p.shape)
+        begin += p.numel()
+    return flat, offsets
