@@ -32,7 +32,7 @@ def examine(directory: Path) -> list[Finding]:
         Finding("python", f"{platform.python_version()} on {platform.machine()}"),
         *(_package(name) for name in PACKAGES),
         *_origins(),
-        *_torch(),
+        *_engines(),
         Finding("cores", f"{len(os.sched_getaffinity(0))} usable"),
         _disk(directory),
         _token(),
@@ -71,7 +71,7 @@ def _origins() -> list[Finding]:
     return findings
 
 
-def _torch() -> list[Finding]:
+def _engines() -> list[Finding]:
     try:
         torch = importlib.import_module("torch")
         engine = importlib.import_module("workers.engine")
@@ -80,14 +80,26 @@ def _torch() -> list[Finding]:
     count = torch.cuda.device_count()
     names = [torch.cuda.get_device_name(i) for i in range(count)]
     devices = ", ".join(names) if names else "no GPU: candidates train on the CPU"
+    cpu, gpu = (engine.engine_for(engine.AUTO, torch.device(d)) for d in ("cpu", "cuda"))
     return [
         Finding("devices", devices),
         Finding(
             "engine",
-            f"{engine.AUTO}: what 'auto' stands for, because it runs on every device torch has "
-            "(reference is for checking)",
+            f"'auto' stands for {cpu} on the CPU and {gpu} on a GPU (reference is for checking)",
         ),
+        _native(),
     ]
+
+
+def _native() -> Finding:
+    library = importlib.import_module("workers.engine.native.library")
+    try:
+        found = library.load()
+    except library.NativeUnavailable as error:
+        return Finding("native", str(error), ok=False)
+    others = [variant for variant in library.supported() if variant != found.variant]
+    also = f" ({', '.join(others)} also run here)" if others else ""
+    return Finding("native", f"{found.variant}{also}, {found.path}")
 
 
 def _disk(directory: Path) -> Finding:

@@ -61,9 +61,12 @@ class Weight:
     bias_init: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Program:
     """What an engine needs to run a cell; independent of sizes.
+
+    Programs are compared by identity, so that looking one up costs nothing: ``lower`` gives the
+    same one for equal genomes.
 
     Attributes:
         genome: The genome it was lowered from; value numbers are the genome's.

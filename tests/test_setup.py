@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 from project import PACKAGES, ROOT, pins
+
+from workers.engine.native import build
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 TARGET = re.compile(r"^([a-z][a-z-]*):(?!=)", re.MULTILINE)
@@ -35,7 +38,7 @@ def _requirements() -> list[Requirement]:
 
 def test_make_alone_lists_every_target_with_what_it_does() -> None:
     targets = TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert {"help", "search", "test", "test-slow", "lint", "clean"} <= set(targets)
+    assert {"help", "search", "test", "test-slow", "sanitize", "lint", "clean"} <= set(targets)
     done = _make(ROOT)
     assert done.returncode == 0, done.stderr
     listed = re.findall(r"^  make ([a-z-]+) +\S.+$", done.stdout, re.MULTILINE)
@@ -69,6 +72,112 @@ def test_an_old_or_broken_python_is_refused_by_name(tmp_path: Path, script: str,
     assert said in done.stderr
     assert "make PYTHON=/path/to/python3.11 search" in done.stderr
     assert not (folder / ".venv").exists()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What is needed to install a package of these names, with the smallest C++ source."""
+    folder = tmp_path / "with a space"
+    native = "workers/engine/native"
+    for name in (
+        *("Makefile", "pyproject.toml", "constraints.txt", "setup.py", "README.md", "LICENSE"),
+        *(f"{package}/__init__.py" for package in (*PACKAGES, "workers/engine", native)),
+        *(f"{native}/build.py", f"{native}/source/about.cpp", "workers/py.typed"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def _build(folder: Path, kind: str, **environment: str) -> tuple[Path, dict[str, bytes], str]:
+    """Build a wheel as pip would: its path, its files, and what was said."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"from setuptools.build_meta import *; print(build_{kind}('.'))"],
+        cwd=folder,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    path = folder / done.stdout.split()[-1]
+    with zipfile.ZipFile(path) as wheel:
+        return path, {name: wheel.read(name) for name in wheel.namelist()}, done.stdout
+
+
+def _libraries() -> set[str]:
+    return {build.file_name(variant.name) for variant in build.variants()}
+
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, build.COMPILERS)), reason="there is no C++ compiler"
+)
+
+
+@needs_compiler
+def test_a_wheel_holds_the_libraries_and_their_sources_for_any_python(checkout: Path) -> None:
+    path, files, said = _build(checkout, "wheel")
+    assert re.fullmatch(r"evo_nas-[\d.]+-py3-none-(?!any).+\.whl", path.name)
+    native = "workers/engine/native"
+    assert {f"{native}/lib/{name}" for name in _libraries()} <= set(files)
+    assert f"{native}/source/about.cpp" in files
+    assert "workers/py.typed" in files
+    (tags,) = (text for name, text in files.items() if name.endswith(".dist-info/WHEEL"))
+    assert b"Root-Is-Purelib: false" in tags
+    assert "not built" not in said
+
+
+def test_without_a_compiler_the_installation_goes_on_with_one_warning(checkout: Path) -> None:
+    path, files, said = _build(checkout, "wheel", PATH="", CXX="")
+    assert path.name.endswith("-py3-none-any.whl")
+    assert "workers/engine/native/source/about.cpp" in files
+    assert [name for name in files if name.endswith(".so")] == []
+    (warning,) = (line for line in said.splitlines() if "C++" in line)
+    assert "the C++ engine was not built (" in warning
+    assert "Installation goes on: it is built at its first use, or the engine 'torch'" in warning
+    assert "The reason: no C++ compiler was found: " in warning
+
+
+@needs_compiler
+def test_where_the_sources_do_not_compile_no_older_library_is_left(checkout: Path) -> None:
+    library = checkout / "workers" / "engine" / "native" / "lib"
+    _build(checkout, "editable")
+    assert {path.name for path in library.iterdir()} == _libraries()
+    source = library.parent / "source" / "bad.cpp"
+    source.write_text("#error nothing to see\n", encoding="utf-8")
+    said = _build(checkout, "editable")[2]
+    (warning,) = (line for line in said.splitlines() if "C++" in line)
+    assert "nothing to see" in warning
+    assert list(library.iterdir()) == []
+
+
+@needs_compiler
+def test_installing_again_builds_only_what_has_changed(checkout: Path) -> None:
+    library = checkout / "workers" / "engine" / "native" / "lib"
+    _build(checkout, "editable")
+    before = {path.name: path.stat().st_ino for path in library.iterdir()}
+    slowest = build.file_name(build.variants()[-1].name)
+    (library / slowest).write_bytes(b"of other sources")
+    _build(checkout, "editable")
+    after = {path.name: path.stat().st_ino for path in library.iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {slowest}
+
+
+@pytest.mark.parametrize("name", ["source/about.cpp", "source/new.h", "build.py"])
+def test_a_changed_source_of_the_engine_makes_setup_install_again(
+    checkout: Path, name: str
+) -> None:
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    for made in ("bin/python", ".installed", ".installed-dev"):
+        (checkout / ".venv" / made).touch()
+    for target in ("setup", "setup-dev"):
+        assert "pip install" not in _make(checkout, "--dry-run", target).stdout
+    changed = checkout / "workers" / "engine" / "native" / name
+    changed.touch()
+    later = (checkout / ".venv" / ".installed").stat().st_mtime + 10
+    os.utime(changed, (later, later))
+    for target in ("setup", "setup-dev"):
+        assert "pip install" in _make(checkout, "--dry-run", target).stdout
 
 
 def test_everything_the_project_names_is_pinned_within_its_range() -> None:

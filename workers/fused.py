@@ -21,9 +21,8 @@ from workers.engine.native.cell import (
     ROWS_IN_BLOCK,
     SUFFIX,
     Handle,
-    function,
+    library,
     native_cell,
-    pointer,
     threads,
 )
 from workers.engine.native.memory import BUFFERS
@@ -74,7 +73,7 @@ def fused_form(model: SequenceModel) -> Form | None:
         return None
     if type(head) is HorizonHead and model.training_loss != "squared_error":
         return None
-    outputs = head.get_submodule("linear").out_features
+    outputs = _linear_of(head).out_features
     kind, loss = HEADS[type(head)], model.training_loss
     if type(front) is nn.Embedding:
         special = front.padding_idx, front.max_norm, front.scale_grad_by_freq, front.sparse
@@ -83,6 +82,13 @@ def fused_form(model: SequenceModel) -> Form | None:
     if type(front) is nn.Linear and front.bias is not None:
         return Form("projection", front.in_features, kind, outputs, loss)
     return None
+
+
+def _linear_of(head: nn.Module) -> nn.Linear:
+    """Of any head of ``workers.tasks.heads``."""
+    linear = head.get_submodule("linear")
+    assert isinstance(linear, nn.Linear)
+    return linear
 
 
 class _Step(ctypes.Structure):
@@ -135,7 +141,7 @@ class FusedTrainer:
         cell = native_cell(layer.program, layer.input_size, layer.hidden_size, masked)
         pool = threads(torch.get_num_threads())
         self._keeps = (cell, pool)
-        front, head = model.front_end, model.head.get_submodule("linear")
+        front, head = model.front_end, _linear_of(model.head)
         plan = [
             int(form.front == "projection"),
             form.symbols,
@@ -151,16 +157,13 @@ class FusedTrainer:
             IGNORED,
             ROWS_IN_BLOCK,
         ]
-        result = ctypes.c_void_p()
-        function("evo_trainer_new", self.dtype)(
-            ctypes.c_void_p(cell.handle.address),
-            pointer(np.array(plan, dtype=np.int64)),
-            pointer(np.array([offsets[layer.weights] for layer in self.layers], dtype=np.int64)),
-            ctypes.c_void_p(pool.address),
-            ctypes.byref(result),
+        functions = library().typed[self.dtype]
+        numbers = np.array(plan, dtype=np.int64)
+        starts = np.array([offsets[layer.weights] for layer in self.layers], dtype=np.int64)
+        address = functions.trainer_new(
+            cell.handle.address, numbers.ctypes.data, starts.ctypes.data, pool.address
         )
-        free = function("evo_trainer_free", self.dtype)
-        self._handle = Handle(result.value or 0, free)
+        self._handle = Handle(address, functions.trainer_free)
 
     def run(self, batches: Sequence[Batch], rates: Sequence[float]) -> list[float]:
         """One optimiser step for each batch.
@@ -205,45 +208,35 @@ class FusedTrainer:
         steps = (_Step * len(chunk))()
         for step, (batch, rate) in zip(steps, chunk, strict=True):
             self._fill(step, batch, rate, keep)
-        self._fit_state(chunk[0][0])
-        needed, most = ctypes.c_int64(), 0
-        sizes = set()
-        for step in steps:
-            size = (step.steps, step.batch)
-            if size in sizes:
-                continue
-            sizes.add(size)
-            function("evo_trainer_bytes", self.dtype)(
-                self._address, ctypes.byref(step), ctypes.byref(needed)
-            )
-            most = max(most, needed.value)
-        memory = BUFFERS.lend(
-            most, f"training at hidden size {self.layers[0].hidden_size}, {max(sizes)} at a time,"
+        functions = library().typed[self.dtype]
+        largest = {(step.steps, step.batch): step for step in steps}.values()
+        needed = max(
+            functions.trainer_bytes(self._handle.address, ctypes.addressof(s)) for s in largest
         )
+        memory = BUFFERS.lend(needed, self._what)
         losses = np.zeros(len(chunk))
-        ran = ctypes.c_int64()
-        function("evo_trainer_run", self.dtype)(
-            self._address,
-            steps,
-            ctypes.c_int64(len(chunk)),
-            ctypes.c_int64(self.done),
-            pointer(self.flat),
-            pointer(self.gradient),
-            pointer(self.first),
-            pointer(self.second),
-            pointer(self.state),
-            pointer(memory.buffer),
-            pointer(losses),
-            ctypes.byref(ran),
+        state = self._state_for(chunk[0][0])
+        ran = functions.trainer_run(
+            self._handle.address,
+            ctypes.addressof(steps),
+            len(chunk),
+            self.done,
+            self.flat.data_ptr(),
+            self.gradient.data_ptr(),
+            self.first.data_ptr(),
+            self.second.data_ptr(),
+            state.data_ptr(),
+            memory.address,
+            losses.ctypes.data,
         )
-        if ran.value < 0:
-            self._refuse(chunk[-1 - ran.value][0])
-        self.done += ran.value
-        return [float(loss) for loss in losses[: ran.value]]
+        if ran < 0:
+            self._refuse(chunk[-1 - ran][0])
+        self.done += ran
+        return [float(loss) for loss in losses[:ran]]
 
-    @property
-    def _address(self) -> ctypes.c_void_p:
-        return ctypes.c_void_p(self._handle.address)
+    def _what(self) -> str:
+        layer = self.layers[0]
+        return f"training {len(self.layers)} layers of hidden size {layer.hidden_size}"
 
     def _fill(self, step: Any, batch: Batch, rate: float, keep: list[Tensor]) -> None:
         inputs, targets, lengths = batch.inputs, batch.targets, batch.lengths
@@ -295,27 +288,30 @@ class FusedTrainer:
                 keep.append(stacked)
                 setattr(step, name, stacked.data_ptr())
 
-    def _fit_state(self, first: Batch) -> None:
+    def _state_for(self, first: Batch) -> Tensor:
+        """The carried state (layers, S, B, hidden), begun anew for another number of sequences."""
         layer = self.layers[0]
         shape = (len(self.layers), layer.genome.states, first.inputs.shape[1], layer.hidden_size)
-        if self.state is not None and self.state.shape == shape:
-            return
-        if first.carry_state and self.state is not None:
-            raise ValueError(
-                f"a batch of {shape[2]} sequences cannot carry on the state of "
-                f"{self.state.shape[2]}."
-            )
-        self.state = torch.zeros(shape, dtype=self.dtype)
+        if self.state is None or self.state.shape != shape:
+            if first.carry_state and self.state is not None:
+                raise ValueError(
+                    f"a batch of {shape[2]} sequences cannot carry on the state of "
+                    f"{self.state.shape[2]}."
+                )
+            self.state = torch.zeros(shape, dtype=self.dtype)
+        return self.state
 
     def _refuse(self, batch: Batch) -> None:
         symbols, outputs = self.form.symbols, self.form.outputs
         if self.form.front == "embedding":
             low, high = int(batch.inputs.min()), int(batch.inputs.max())
             if low < 0 or high >= symbols:
-                raise IndexError(f"tokens go from {low} to {high}, but must lie in 0..{symbols - 1}.")
+                raise IndexError(
+                    f"tokens go from {low} to {high}, but must lie in 0..{symbols - 1}."
+                )
         raise IndexError(
-            f"targets go from {int(batch.targets.min())} to {int(batch.targets.max())}, but must lie "
-            f"in 0..{outputs - 1} or be {IGNORED}."
+            f"targets go from {int(batch.targets.min())} to {int(batch.targets.max())}, but must "
+            f"lie in 0..{outputs - 1} or be {IGNORED}."
         )
 
 

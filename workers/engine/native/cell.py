@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from genomes.program import Program, layout
 from workers.engine.native.library import load
@@ -19,8 +19,8 @@ from workers.engine.native.tape import Tape, tape
 
 SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 """Types the library computes in."""
-ROWS_IN_BLOCK = 160
-"""Rows (steps x sequences) worked on together: enough for the products, few enough for the cache."""
+ROWS_IN_BLOCK = 128
+"""Rows (steps x sequences) worked on together: many for the products, few for the cache."""
 
 
 class Handle:
@@ -28,23 +28,21 @@ class Handle:
 
     def __init__(self, address: int, free: Any) -> None:
         self.address = address
-        weakref.finalize(self, free, ctypes.c_void_p(address))
+        weakref.finalize(self, free, address)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NativeCell:
-    """A tape at given sizes, known to the library.
+    """A tape at given sizes, known to the library; compared by identity.
 
     Attributes:
         tape: What it runs.
         handle: The library's cell.
-        numbers: Length of the flat weight vector.
-        complete: Whether every number of that vector is a weight of some instruction.
+        complete: Whether every number of the flat weight vector is a weight of some instruction.
     """
 
     tape: Tape
     handle: Handle
-    numbers: int
     complete: bool
 
 
@@ -57,7 +55,6 @@ def native_cell(
     Raises:
         NativeUnavailable: If there is no library.
     """
-    functions = load().functions
     lowered = tape(program, masked)
     weights = {w.name: w for w in layout(program, input_size, hidden_size)}
     places: list[int] = []
@@ -68,45 +65,99 @@ def native_cell(
     for name in lowered.vectors:
         places.append(weights[name].offset)
         used += hidden_size
-    numbers = sum(int(np.prod(w.shape)) for w in weights.values())
     code = np.array(lowered.code, dtype=np.int32)
     offsets = np.array(places, dtype=np.int64)
-    new = functions.evo_cell_new
-    new.restype = ctypes.c_void_p
-    address = new(pointer(code), pointer(offsets), input_size, hidden_size)
-    free = functions.evo_cell_free
-    free.restype = None
-    return NativeCell(lowered, Handle(address, free), numbers, used == numbers)
+    functions = library()
+    address = functions.cell_new(code.ctypes.data, offsets.ctypes.data, input_size, hidden_size)
+    numbers = sum(int(np.prod(w.shape)) for w in weights.values())
+    return NativeCell(lowered, Handle(address, functions.cell_free), used == numbers)
 
 
 @lru_cache(maxsize=8)
 def threads(count: int) -> Handle:
     """Threads of the library's own, waiting for work; one is the caller."""
-    functions = load().functions
-    new = functions.evo_pool_new
-    new.restype = ctypes.c_void_p
-    free = functions.evo_pool_free
-    free.restype = None
-    return Handle(new(ctypes.c_int32(count)), free)
+    functions = library()
+    return Handle(functions.pool_new(count), functions.pool_free)
 
 
-def function(name: str, dtype: torch.dtype) -> Any:
-    """A function of the library that returns nothing, for a type of numbers."""
-    found = getattr(load().functions, f"{name}_{SUFFIX[dtype]}")
-    found.restype = None
-    return found
+@lru_cache(maxsize=1024)
+def layer_bytes(
+    cell: NativeCell, steps: int, batch: int, masked: bool, dtype: torch.dtype
+) -> tuple[int, int, int]:
+    """What a layer takes: for the values kept for backward, and besides them forward, backward."""
+    sizes = sizes_of(steps, batch)
+    needed = np.zeros(3, dtype=np.int64)
+    library().typed[dtype].layer_bytes(
+        cell.handle.address, sizes.ctypes.data, masked, needed.ctypes.data
+    )
+    return int(needed[0]), int(needed[1]), int(needed[2])
 
 
-def pointer(array: npt.NDArray[Any] | Tensor | None) -> ctypes.c_void_p:
-    """The address of an array's first number; the array must outlive the call."""
-    if array is None:
-        return ctypes.c_void_p(None)
-    if isinstance(array, Tensor):
-        return ctypes.c_void_p(array.data_ptr())
-    return ctypes.c_void_p(array.ctypes.data)
-
-
+@lru_cache(maxsize=1024)
 def sizes_of(steps: int, batch: int) -> npt.NDArray[np.int64]:
     """Steps, sequences, and steps of a block, as the library takes them."""
     block = max(1, min(steps, ROWS_IN_BLOCK // max(batch, 1)))
     return np.array([steps, batch, block], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Typed:
+    """The functions for one type of numbers; ``source/*_api.cpp`` says what they do."""
+
+    layer_bytes: Any
+    layer_forward: Any
+    layer_backward: Any
+    trainer_new: Any
+    trainer_free: Any
+    trainer_bytes: Any
+    trainer_run: Any
+
+
+@dataclass(frozen=True)
+class Functions:
+    """The library's functions, ready to be called with addresses and numbers."""
+
+    cell_new: Any
+    cell_free: Any
+    pool_new: Any
+    pool_free: Any
+    typed: Mapping[torch.dtype, Typed]
+
+
+@lru_cache(maxsize=1)
+def library() -> Functions:
+    """The functions of the library that was loaded.
+
+    Raises:
+        NativeUnavailable: If there is none.
+    """
+    loaded = load().functions
+    p, i = ctypes.c_void_p, ctypes.c_int32
+
+    def function(name: str, arguments: list[Any], result: Any = None) -> Any:
+        found = loaded[f"evo_{name}"]  # by index: a fresh object, whose types nobody else sets
+        found.argtypes, found.restype = arguments, result
+        return found
+
+    def typed(suffix: str) -> Typed:
+        return Typed(
+            function(f"layer_bytes_{suffix}", [p, p, i, p]),
+            function(f"layer_forward_{suffix}", [p] * 12),
+            function(f"layer_backward_{suffix}", [p] * 13),
+            function(f"trainer_new_{suffix}", [p] * 4, p),
+            function(f"trainer_free_{suffix}", [p]),
+            function(f"trainer_bytes_{suffix}", [p, p], ctypes.c_int64),
+            function(
+                f"trainer_run_{suffix}",
+                [p, p, ctypes.c_int64, ctypes.c_int64, *[p] * 7],
+                ctypes.c_int64,
+            ),
+        )
+
+    return Functions(
+        function("cell_new", [p, p, i, i], p),
+        function("cell_free", [p]),
+        function("pool_new", [i], p),
+        function("pool_free", [p]),
+        {dtype: typed(suffix) for dtype, suffix in SUFFIX.items()},
+    )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -14,13 +12,13 @@ from genomes.program import Program
 from workers.engine.native.cell import (
     SUFFIX,
     NativeCell,
-    function,
+    layer_bytes,
+    library,
     native_cell,
-    pointer,
     sizes_of,
     threads,
 )
-from workers.engine.native.memory import BUFFERS
+from workers.engine.native.memory import BUFFERS, Lease
 
 SCORED_STEPS = 32
 """Steps run together where no gradient is wanted, so that memory does not grow with the length."""
@@ -77,7 +75,9 @@ def _run(
 ) -> tuple[Tensor, Tensor]:
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (flat, x, state))
     if wanted:
-        result: tuple[Tensor, Tensor] = _Run.apply(cell, flat, x, state, mask, alive)
+        result: tuple[Tensor, Tensor] = _Run.apply(  # type: ignore[no-untyped-call]
+            cell, flat, x, state, mask, alive
+        )
         return result
     outputs, begin = [], 0
     while begin < x.shape[0]:
@@ -106,40 +106,37 @@ def _forward(
     state: Tensor,
     mask: Tensor | None,
     alive: Tensor | None,
-) -> tuple[Tensor, Tensor, Any]:
+) -> tuple[Tensor, Tensor, Lease]:
+    """Outputs, final states, and the values to keep for the backward pass."""
     flat, x, state = flat.contiguous(), x.contiguous(), state.contiguous()
     mask = None if mask is None else mask.contiguous()
-    steps, batch = x.shape[:2]
-    sizes = sizes_of(steps, batch)
-    needed = np.zeros(3, dtype=np.int64)
-    function("evo_layer_bytes", x.dtype)(
-        pointer_of(cell), pointer(sizes), int(mask is not None), pointer(needed)
-    )
-    what = f"a layer of hidden size {state.shape[2]} over {steps} steps of {batch} sequences"
-    values = BUFFERS.lend(int(needed[0]), what)
-    scratch = BUFFERS.lend(int(needed[1]), what)
-    y = x.new_empty(steps, batch, state.shape[2])
+    steps, batch, _ = x.shape
+    hidden = state.shape[2]
+    needed = layer_bytes(cell, steps, batch, mask is not None, x.dtype)
+    values = BUFFERS.lend(needed[0], lambda: _what(steps, batch, hidden))
+    scratch = BUFFERS.lend(needed[1], lambda: _what(steps, batch, hidden))
+    y = x.new_empty(steps, batch, hidden)
     final = torch.empty_like(state)
-    function("evo_layer_forward", x.dtype)(
-        pointer_of(cell),
-        pointer(sizes),
-        pointer(alive),
-        pointer(mask),
-        pointer(flat),
-        pointer(x),
-        pointer(state),
-        pointer(y),
-        pointer(final),
-        pointer(values.buffer),
-        pointer(scratch.buffer),
-        _pool(),
+    library().typed[x.dtype].layer_forward(
+        cell.handle.address,
+        sizes_of(steps, batch).ctypes.data,
+        None if alive is None else alive.data_ptr(),
+        None if mask is None else mask.data_ptr(),
+        flat.data_ptr(),
+        x.data_ptr(),
+        state.data_ptr(),
+        y.data_ptr(),
+        final.data_ptr(),
+        values.address,
+        scratch.address,
+        threads(torch.get_num_threads()).address,
     )
-    return y, final, (values, int(needed[2]), what, sizes)
+    return y, final, values
 
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         cell: NativeCell,
         flat: Tensor,
@@ -148,46 +145,42 @@ class _Run(torch.autograd.Function):
         mask: Tensor | None,
         alive: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        y, final, ctx.kept = _forward(cell, flat, x, state, mask, alive)
+        y, final, ctx.values = _forward(cell, flat, x, state, mask, alive)
         ctx.save_for_backward(flat)
         ctx.cell, ctx.alive, ctx.masked = cell, alive, mask is not None
         ctx.shapes = x.shape, state.shape
         return y, final
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc, untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         cell: NativeCell = ctx.cell
         (flat,) = ctx.saved_tensors
-        values, bytes_needed, what, sizes = ctx.kept
         flat, dy, dfinal = flat.contiguous(), dy.contiguous(), dfinal.contiguous()
-        scratch = BUFFERS.lend(bytes_needed, what)
-        dflat = torch.empty_like(flat) if cell.complete else torch.zeros_like(flat)
         x_shape, state_shape = ctx.shapes
+        steps, batch, _ = x_shape
+        needed = layer_bytes(cell, steps, batch, ctx.masked, flat.dtype)
+        scratch = BUFFERS.lend(needed[2], lambda: _what(steps, batch, state_shape[2]))
+        dflat = torch.empty_like(flat) if cell.complete else torch.zeros_like(flat)
         dx = flat.new_empty(x_shape) if ctx.needs_input_grad[2] else None
         dstate = flat.new_empty(state_shape)
-        function("evo_layer_backward", flat.dtype)(
-            pointer_of(cell),
-            pointer(sizes),
-            pointer(ctx.alive),
-            pointer(flat if ctx.masked else None),  # any address: the mask lies among the values
-            pointer(flat),
-            pointer(dy),
-            pointer(dfinal),
-            pointer(dflat),
-            pointer(dx),
-            pointer(dstate),
-            pointer(values.buffer),
-            pointer(scratch.buffer),
-            _pool(),
+        library().typed[flat.dtype].layer_backward(
+            cell.handle.address,
+            sizes_of(steps, batch).ctypes.data,
+            None if ctx.alive is None else ctx.alive.data_ptr(),
+            flat.data_ptr() if ctx.masked else None,  # a flag: the mask lies among the values
+            flat.data_ptr(),
+            dy.data_ptr(),
+            dfinal.data_ptr(),
+            dflat.data_ptr(),
+            None if dx is None else dx.data_ptr(),
+            dstate.data_ptr(),
+            ctx.values.address,
+            scratch.address,
+            threads(torch.get_num_threads()).address,
         )
         return None, dflat, dx, dstate, None, None
 
 
-def pointer_of(cell: NativeCell) -> Any:
-    """The library's cell as an argument."""
-    return ctypes.c_void_p(cell.handle.address)
-
-
-def _pool() -> Any:
-    return ctypes.c_void_p(threads(torch.get_num_threads()).address)
+def _what(steps: int, batch: int, hidden: int) -> str:
+    return f"a layer of hidden size {hidden} over {steps} steps of {batch} sequences"

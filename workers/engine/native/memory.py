@@ -8,6 +8,7 @@ passes before one backward pass work in two buffers.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -64,11 +65,7 @@ class Lease:
 
     def __init__(self, buffer: Tensor, home: Buffers) -> None:
         self.buffer, self.home = buffer, home
-
-    @property
-    def address(self) -> int:
-        """Of its first byte."""
-        return self.buffer.data_ptr()
+        self.address = buffer.data_ptr()
 
     def __del__(self) -> None:
         self.home.give_back(self.buffer)
@@ -81,8 +78,8 @@ class Buffers:
         self._free: list[Tensor] = []
         self._lock = threading.Lock()
 
-    def lend(self, size: int, what: str) -> Lease:
-        """A buffer of at least so many bytes, with any content.
+    def lend(self, size: int, what: Callable[[], str]) -> Lease:
+        """A buffer of at least so many bytes, with any content; ``what`` names who wants it.
 
         Raises:
             NotEnoughMemory: If there is not enough memory for it.
@@ -95,10 +92,10 @@ class Buffers:
                 self._free = [b for b in self._free if b is not best]
                 return Lease(best, self)
         try:
-            check_fits(size, what)
+            check_fits(size, what())
         except NotEnoughMemory:
             self.clear()  # what was kept for later counts as used
-            check_fits(size, what)
+            check_fits(size, what())
         return Lease(torch.empty(max(size, 1), dtype=torch.uint8), self)
 
     def give_back(self, buffer: Tensor) -> None:

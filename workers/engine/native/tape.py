@@ -219,9 +219,7 @@ class _Writer:
             if not own or slot in taken:
                 copied, slot = slot, self.new_step_slot()
                 identity = ACTIVATIONS["identity"]
-                self.step_code.append(
-                    self.code(ACTIVATE, slot, identity, sources=[(copied, -1)])
-                )
+                self.step_code.append(self.code(ACTIVATE, slot, identity, sources=[(copied, -1)]))
             taken.append(slot)
         return taken
 

@@ -30,8 +30,8 @@ template <class R> class Dense {
     for (long b = 0; b < blocks; ++b) {
       pack_forward(forward_[b], weight + b * inner, outputs, inner, step);
       pack_backward(backward_[b], weight + b * inner, outputs, inner, step);
-      std::memset(gradient_[b], 0, packed_gradient<R>(outputs, inner) * sizeof(R));
     }
+    fresh_ = true;
     std::memset(bias_gradient_, 0, panels<R>(outputs) * PANEL<R> * sizeof(R));
     std::memcpy(bias_, bias, outputs * sizeof(R));
     std::fill(bias_ + outputs, bias_ + panels<R>(outputs) * PANEL<R>, beyond);
@@ -52,9 +52,11 @@ template <class R> class Dense {
     pool.run([&](int k) {
       for (long piece = k; piece < each * blocks; piece += pool.size())
         outer_panel(gradient_[piece / each], constant(out.at(rows.first)), outputs,
-                    constant(in[piece / each].at(rows.first)), inner, piece % each, count);
+                    constant(in[piece / each].at(rows.first)), inner, piece % each, count,
+                    fresh_);
       if (k == 0) sum_rows(bias_gradient_, constant(out.at(rows.first)), outputs, count);
     });
+    fresh_ = false;
   }
   void end(R *weight_gradient, R *bias_gradient) const {
     for (long b = 0; b < blocks; ++b)
@@ -65,6 +67,7 @@ template <class R> class Dense {
  private:
   std::vector<R *> forward_, backward_, gradient_;
   R *bias_ = nullptr, *bias_gradient_ = nullptr;
+  bool fresh_ = true;  // no gradient has been added yet
 };
 
 }  // namespace evo

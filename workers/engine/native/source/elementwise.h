@@ -1,12 +1,17 @@
 // The rules of every operation that is not a product: one forward, one backward.
 #pragma once
+#include <array>
+
 #include "activations.h"
 #include "tape.h"
 #include "view.h"
 
 namespace evo {
 
-struct Rows { long first, last; };
+struct Rows {
+  long first, last;
+  long back = 0;  // numbers from a row to the same row of the step that comes next backward
+};
 
 // y = f(a, b, ...) or y += f(a, b, ...) over rows of all panels.
 template <class R, bool ADDS, class F, class... A>
@@ -30,7 +35,7 @@ inline void contribute(bool first, View<R> y, long panel_count, Rows rows, F f, 
 
 // y[r] = a[index[r]]
 template <class R>
-inline void take_rows(View<R> y, View<const R> a, const int32_t *index, long panel_count,
+EVO_NOINLINE void take_rows(View<R> y, View<const R> a, const int32_t *index, long panel_count,
                       Rows rows) {
   for (long j = 0; j < panel_count; ++j)
     for (long r = rows.first; r < rows.last; ++r)
@@ -42,7 +47,7 @@ inline void take_rows(View<R> y, View<const R> a, const int32_t *index, long pan
 // An instruction that is neither LINEAR nor LOAD. `v` are the slots; `vector` a vector of the
 // hidden size (SCALE) or a mask by row (MASK).
 template <class R>
-inline void forward_rule(const Instruction &i, const View<R> *v, View<const R> vector, long n,
+EVO_NOINLINE void forward_rule(const Instruction &i, const View<R> *v, View<const R> vector, long n,
                          Rows rows) {
   using X = Vec<R>;
   View<R> y = v[i.target];
@@ -90,10 +95,35 @@ inline void forward_rule(const Instruction &i, const View<R> *v, View<const R> v
   }
 }
 
+// The gradients of all sources in one pass: f(values read, contributions to the sources).
+template <class R, size_t READS, class F>
+inline void together(const std::vector<char> &first, const Instruction &i, const View<R> *g,
+                     long panel_count, Rows rows, std::array<View<const R>, READS> reads, F f) {
+  constexpr int P = PANEL<R>, W = WIDTH<R>;
+  constexpr size_t COUNT = READS - 1;
+  bool adds[COUNT];
+  for (size_t k = 0; k < COUNT; ++k) adds[k] = !first[k];
+  for (long j = 0; j < panel_count; ++j) {
+    const R *from[READS];
+    R *to[COUNT];
+    for (size_t k = 0; k < READS; ++k) from[k] = reads[k].p + j * reads[k].stride;
+    for (size_t k = 0; k < COUNT; ++k) to[k] = g[i.sources[k]].p + j * g[i.sources[k]].stride;
+    for (long r = rows.first * P; r < rows.last * P; r += W) {
+      Vec<R> x[READS], d[COUNT];
+      EVO_UNROLL for (size_t k = 0; k < READS; ++k) x[k] = load(from[k] + r);
+      EVO_UNROLL for (size_t k = 1; k < READS; ++k) __builtin_prefetch(from[k] + r - rows.back);
+      f(x, d);
+      // one after the other: where two sources are one value, the second adds to the first
+      EVO_UNROLL for (size_t k = 0; k < COUNT; ++k)
+        store(to[k] + r, adds[k] ? load(to[k] + r) + d[k] : d[k]);
+    }
+  }
+}
+
 // The gradients of the sources of an instruction that is neither LINEAR nor LOAD. `v` are the
 // values, `g` the gradients; first[k] tells whether source k has none yet.
 template <class R>
-inline void backward_rule(const Instruction &i, const std::vector<char> &first, const View<R> *v,
+EVO_NOINLINE void backward_rule(const Instruction &i, const std::vector<char> &first, const View<R> *v,
                           const View<R> *g, View<const R> vector, long n, Rows rows) {
   using X = Vec<R>;
   View<const R> dy = constant(g[i.target]);
@@ -124,8 +154,8 @@ inline void backward_rule(const Instruction &i, const std::vector<char> &first, 
     }
     case MUL:
       if (s.size() == 2) {
-        give(0, [](X d, X b) { return d * b; }, dy, in(1));
-        give(1, [](X d, X a) { return d * a; }, dy, in(0));
+        together(first, i, g, n, rows, std::array{dy, in(0), in(1)},
+                 [](const X *x, X *d) { d[0] = x[0] * x[2], d[1] = x[0] * x[1]; });
         break;
       }
       for (size_t k = 0; k < s.size(); ++k)  // not y / a: a may be zero
@@ -143,9 +173,9 @@ inline void backward_rule(const Instruction &i, const std::vector<char> &first, 
       give(1, [](X d) { return -d; }, dy);
       break;
     case BLEND:
-      give(0, [](X d, X a, X b) { return d * (a - b); }, dy, in(1), in(2));
-      give(1, [](X d, X z) { return d * z; }, dy, in(0));
-      give(2, [](X d, X z) { return d * (R(1) - z); }, dy, in(0));
+      together(first, i, g, n, rows, std::array{dy, in(0), in(1), in(2)}, [](const X *x, X *d) {
+        d[0] = x[0] * (x[2] - x[3]), d[1] = x[0] * x[1], d[2] = x[0] * (R(1) - x[1]);
+      });
       break;
     case ACTIVATE:
       with_activation(i.activation, [&](auto kind) {
@@ -160,7 +190,7 @@ inline void backward_rule(const Instruction &i, const std::vector<char> &first, 
 
 // In place: the gradient of an activated linear becomes that of the linear itself.
 template <class R>
-inline void derive_in_place(int activation, View<R> g, View<const R> y, long n, Rows rows) {
+EVO_NOINLINE void derive_in_place(int activation, View<R> g, View<const R> y, long n, Rows rows) {
   if (activation == NONE || activation == COPY) return;
   with_activation(activation, [&](auto kind) {
     map<R, false>(g, n, rows,
@@ -168,7 +198,7 @@ inline void derive_in_place(int activation, View<R> g, View<const R> y, long n, 
                   constant(g), y);
   });
 }
-template <class R> inline void activate_in_place(int activation, R *p, long numbers) {
+template <class R> EVO_NOINLINE void activate_in_place(int activation, R *p, long numbers) {
   if (activation == NONE || activation == COPY) return;
   with_activation(activation, [&](auto kind) {
     for (long i = 0; i < numbers; i += WIDTH<R>)

@@ -79,8 +79,7 @@ template <class R> class Layer {
         g_[i.target] = arena.view<R>(block * batch, hidden);
         by_block_[i.target] = 1;
       }
-    for (View<R> &g : g_)
-      if (!g.stride) g = arena.view<R>(batch, hidden);
+    place_passing(arena);
     ends_.assign(cell.states, {});
     for (int k = 0; k < cell.states; ++k) ends_[k] = arena.view<R>(batch, hidden);
     static_g_.assign(cell.statics.slots, {});
@@ -121,7 +120,7 @@ template <class R> class Layer {
   void forward_table(Rows rows) { forward_static(statics_.data(), rows); }
 
   // Steps [t0, t1), for sequences [rows.first, rows.last).
-  void forward(long t0, long t1, Rows rows) {
+  EVO_NOINLINE void forward(long t0, long t1, Rows rows) {
     std::vector<View<R>> now(statics_);
     if (!table && cell.statics.forward.size()) {
       for (int s = 0; s < cell.statics.slots; ++s)
@@ -146,9 +145,8 @@ template <class R> class Layer {
     for (size_t m = 0; m < cell.matrices.size(); ++m) {
       const Matrix &matrix = cell.matrices[m];
       pack_backward(backward_[m], flat + matrix.offset, hidden, matrix.columns, matrix.columns);
-      std::memset(matrix_gradients_[m], 0,
-                  packed_gradient<R>(hidden, matrix.columns) * sizeof(R));
     }
+    for (Piece &piece : pieces_) piece.fresh = true;
     for (R *g : vector_gradients_) std::memset(g, 0, wide * PANEL<R> * sizeof(R));
     pack_vectors(flat);
     if (table)
@@ -158,10 +156,10 @@ template <class R> class Layer {
 
   // Steps [t0, t1) backward; blocks come last to first. `add` is called as add(t, gradient of
   // the output at t, rows) and adds what comes from above.
-  template <class Add> void backward(long t0, long t1, Rows rows, Add &&add) {
+  template <class Add> EVO_NOINLINE void backward(long t0, long t1, Rows rows, Add &&add) {
     std::vector<View<R>> v(slots_.size()), g(slots_.size());
     for (long t = std::min(t1, steps) - 1; t >= t0; --t) {
-      const Rows mine{rows.first, std::min(rows.last, rows_at(t))};
+      const Rows mine{rows.first, std::min(rows.last, rows_at(t)), batch * PANEL<R>};
       if (mine.first >= mine.last) continue;
       for (size_t s = 0; s < v.size(); ++s) {
         v[s] = slots_[s].at(t * batch);
@@ -195,7 +193,7 @@ template <class R> class Layer {
   // Weight gradients fall into pieces that any thread may take.
   int pieces() const { return int(pieces_.size()); }
   void piece_of_block(int k, long t0, long t1) {
-    const Piece &piece = pieces_[k];
+    Piece &piece = pieces_[k];
     if (k == 0 && table) scatter(t0, t1);
     if (table && !piece.of_steps) return;
     each_run(t0, t1, {0, batch}, [&](long first, long last) {
@@ -219,6 +217,26 @@ template <class R> class Layer {
   std::vector<R *> vectors_, forward_, backward_, matrix_gradients_, vector_gradients_;
   bool wants_input_ = true;
 
+  // Gradients that live within a step share places: from the first contribution to a value until
+  // its own rule has run. A few places stay in the nearest cache, one for each value would not.
+  void place_passing(Arena &arena) {
+    std::vector<View<R>> free;
+    auto begin = [&](int slot) {
+      if (g_[slot].stride) return;
+      if (free.empty()) free.push_back(arena.view<R>(batch, hidden));
+      g_[slot] = free.back();
+      free.pop_back();
+    };
+    for (const Move &m : cell.steps.backward) {
+      if (m.gather >= 0) {
+        begin(cell.steps.gathers[m.gather].slot);
+        continue;
+      }
+      const Instruction &i = cell.steps.forward[m.instruction];
+      for (size_t k = 0; k < m.first.size(); ++k) begin(i.sources[k]);
+      if (!by_block_[i.target]) free.push_back(g_[i.target]);
+    }
+  }
   void place_vectors(Arena &arena) {
     vectors_.clear();
     for (size_t v = 0; v < cell.vectors.size(); ++v)
@@ -331,7 +349,7 @@ template <class R> class Layer {
   }
 
   // Adds the gradients of a block to the rows of the table they were taken from.
-  void scatter(long t0, long t1) {
+  EVO_NOINLINE void scatter(long t0, long t1) {
     for (const Instruction &i : cell.steps.forward) {
       const int slot = i.op == LOAD ? i.sources[0] : i.op == LINEAR ? i.start : -1;
       if (slot < 0) continue;
@@ -356,6 +374,7 @@ template <class R> class Layer {
     const Instruction *instruction;
     int source;
     long panel;
+    bool fresh;  // nothing has been added yet
   };
   std::vector<Piece> pieces_;
 
@@ -363,21 +382,23 @@ template <class R> class Layer {
     for (int of_steps = 1; of_steps >= 0; --of_steps)
       for (const Instruction &i : (of_steps ? cell.steps : cell.statics).forward) {
         if ((i.op == LINEAR || i.op == SCALE) && i.vector >= 0)
-          pieces_.push_back({bool(of_steps), &i, -1, 0});
+          pieces_.push_back({bool(of_steps), &i, -1, 0, true});
         for (size_t e = 0; i.op == LINEAR && e < i.sources.size(); ++e)
           for (long j = 0; j < panels<R>(cell.matrices[i.matrices[e]].columns); ++j)
-            pieces_.push_back({bool(of_steps), &i, int(e), j});
+            pieces_.push_back({bool(of_steps), &i, int(e), j, true});
       }
   }
   // From row `value_row` of the source's values and row `row` of the gradients on.
-  void weights_of(const Piece &piece, long value_row, long row, long rows) {
+  void weights_of(Piece &piece, long value_row, long row, long rows) {
     const Instruction &i = *piece.instruction;
     const int source = i.sources[piece.source < 0 ? 0 : piece.source];
     View<const R> a = constant((piece.of_steps ? slots_ : statics_)[source].at(value_row));
     View<const R> d = constant((piece.of_steps ? g_ : static_g_)[i.target].at(row));
     if (piece.source >= 0) {
       const int m = i.matrices[piece.source];
-      outer_panel(matrix_gradients_[m], d, hidden, a, cell.matrices[m].columns, piece.panel, rows);
+      outer_panel(matrix_gradients_[m], d, hidden, a, cell.matrices[m].columns, piece.panel, rows,
+                  piece.fresh);
+      piece.fresh = false;
     } else if (i.op == LINEAR) {
       sum_rows(vector_gradients_[i.vector], d, hidden, rows);
     } else {

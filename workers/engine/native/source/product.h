@@ -37,13 +37,13 @@ inline void product_tile(R *out, const Factor<R> *factors, int count, Start<R> s
   Vec<R> acc[M][N];
   if (start.p) {
     const R *s = start.p + panel * start.stride;
-    for (int i = 0; i < M; ++i) {
+    EVO_UNROLL for (int i = 0; i < M; ++i) {
       const R *line = s + (start.index ? long(start.index[row + i]) : row + i) * start.step;
-      for (int v = 0; v < N; ++v) acc[i][v] = load(line + v * W);
+      EVO_UNROLL for (int v = 0; v < N; ++v) acc[i][v] = load(line + v * W);
     }
   } else {
-    for (int i = 0; i < M; ++i)
-      for (int v = 0; v < N; ++v) acc[i][v] = Vec<R>{};
+    EVO_UNROLL for (int i = 0; i < M; ++i)
+      EVO_UNROLL for (int v = 0; v < N; ++v) acc[i][v] = Vec<R>{};
   }
   for (int f = 0; f < count; ++f) {
     const R *w = factors[f].w + panel * factors[f].inner * P;
@@ -52,17 +52,17 @@ inline void product_tile(R *out, const Factor<R> *factors, int count, Start<R> s
       const long steps = left < P ? left : P;
       for (long k = 0; k < steps; ++k, w += P) {
         Vec<R> b[N];
-        for (int v = 0; v < N; ++v) b[v] = load(w + v * W);
-        for (int i = 0; i < M; ++i) {
+        EVO_UNROLL for (int v = 0; v < N; ++v) b[v] = load(w + v * W);
+        EVO_UNROLL for (int i = 0; i < M; ++i) {
           const Vec<R> x = splat(a[i * P + k]);
-          for (int v = 0; v < N; ++v) acc[i][v] += x * b[v];
+          EVO_UNROLL for (int v = 0; v < N; ++v) acc[i][v] += x * b[v];
         }
       }
     }
   }
-  for (int i = 0; i < M; ++i) {
-    for (int v = 0; v < N; ++v) store(out + i * P + v * W, acc[i][v]);
-    for (int v = N; v < 2; ++v) store(out + i * P + v * W, Vec<R>{});
+  EVO_UNROLL for (int i = 0; i < M; ++i) {
+    EVO_UNROLL for (int v = 0; v < N; ++v) store(out + i * P + v * W, acc[i][v]);
+    EVO_UNROLL for (int v = N; v < 2; ++v) store(out + i * P + v * W, Vec<R>{});
   }
 }
 
@@ -75,7 +75,7 @@ inline void product_rows(R *out, const Factor<R> *factors, int count, Start<R> s
 
 // One panel of out = start + sum of a w, for rows [first, last).
 template <class R>
-inline void product_panel(View<R> out, const Factor<R> *factors, int count, Start<R> start,
+EVO_NOINLINE void product_panel(View<R> out, const Factor<R> *factors, int count, Start<R> start,
                           long panel, long columns, long first, long last) {
   const bool half = columns - panel * PANEL<R> <= WIDTH<R>;
   R *o = out.p + panel * out.stride;
@@ -100,23 +100,25 @@ inline void product(View<R> out, const Factor<R> *factors, int count, Start<R> s
     product_panel(out, factors, count, start, j, columns, first, last);
 }
 
-// Weight gradients: c (panels [panel][m][PANEL]) += sum over rows of d[row, m] * a[row, n].
+// Weight gradients: c (panels [panel][m][PANEL]) += sum over rows of d[row, m] * a[row, n]; a
+// `fresh` c counts as zero, whatever it holds.
 template <class R, int M, int N>
-inline void outer_tile(R *c, const R *d, const R *a, long rows) {
+inline void outer_tile(R *c, const R *d, const R *a, long rows, bool fresh) {
   constexpr int W = WIDTH<R>, P = PANEL<R>;
   Vec<R> acc[M][N];
-  for (int i = 0; i < M; ++i)
-    for (int v = 0; v < N; ++v) acc[i][v] = load(c + i * P + v * W);
+  EVO_UNROLL for (int i = 0; i < M; ++i)
+    EVO_UNROLL for (int v = 0; v < N; ++v)
+      acc[i][v] = fresh ? Vec<R>{} : load(c + i * P + v * W);
   for (long r = 0; r < rows; ++r, d += P, a += P) {
     Vec<R> b[N];
-    for (int v = 0; v < N; ++v) b[v] = load(a + v * W);
-    for (int i = 0; i < M; ++i) {
+    EVO_UNROLL for (int v = 0; v < N; ++v) b[v] = load(a + v * W);
+    EVO_UNROLL for (int i = 0; i < M; ++i) {
       const Vec<R> x = splat(d[i]);
-      for (int v = 0; v < N; ++v) acc[i][v] += x * b[v];
+      EVO_UNROLL for (int v = 0; v < N; ++v) acc[i][v] += x * b[v];
     }
   }
-  for (int i = 0; i < M; ++i)
-    for (int v = 0; v < N; ++v) store(c + i * P + v * W, acc[i][v]);
+  EVO_UNROLL for (int i = 0; i < M; ++i)
+    EVO_UNROLL for (int v = 0; v < N; ++v) store(c + i * P + v * W, acc[i][v]);
 }
 
 template <class R> constexpr int OUTER_TILE = TILE < PANEL<R> ? TILE : PANEL<R>;
@@ -126,21 +128,21 @@ template <class R> inline long outer_rows(long m) { return round_up(m, PANEL<R>)
 
 // One panel of a weight gradient: d is (rows x m), a is (rows x columns).
 template <class R>
-inline void outer_panel(R *c, View<const R> d, long m, View<const R> a, long columns, long panel,
-                        long rows) {
+EVO_NOINLINE void outer_panel(R *c, View<const R> d, long m, View<const R> a, long columns, long panel,
+                              long rows, bool fresh) {
   constexpr int P = PANEL<R>;
   const bool half = columns - panel * P <= WIDTH<R>;
   R *to = c + panel * outer_rows<R>(m) * P;
   const R *from = a.p + panel * a.stride;
   for (long i = 0; i < m; i += OUTER_TILE<R>) {
     const R *left = d.p + (i / P) * d.stride + i % P;
-    if (half) outer_tile<R, OUTER_TILE<R>, 1>(to + i * P, left, from, rows);
-    else outer_tile<R, OUTER_TILE<R>, 2>(to + i * P, left, from, rows);
+    if (half) outer_tile<R, OUTER_TILE<R>, 1>(to + i * P, left, from, rows, fresh);
+    else outer_tile<R, OUTER_TILE<R>, 2>(to + i * P, left, from, rows, fresh);
   }
 }
 
 // to[column] += sum over rows of d: the gradient of a bias.
-template <class R> inline void sum_rows(R *to, View<const R> d, long columns, long rows) {
+template <class R> EVO_NOINLINE void sum_rows(R *to, View<const R> d, long columns, long rows) {
   for (long j = 0; j < panels<R>(columns); ++j) {
     const R *p = d.p + j * d.stride;
     R *t = to + j * PANEL<R>;
@@ -154,20 +156,50 @@ template <class R> inline void sum_rows(R *to, View<const R> d, long columns, lo
   }
 }
 
+// to[c][r] = from[r][c] for WIDTH x WIDTH numbers: pairs of vectors trade halves, quarters, ...
+template <class R> inline void transpose(R *to, long to_step, const R *from, long step) {
+  constexpr int W = WIDTH<R>;
+#if defined(__clang__)  // has no shuffle whose mask is computed
+  for (int r = 0; r < W; ++r)
+    for (int c = 0; c < W; ++c) to[c * to_step + r] = from[r * step + c];
+#else
+  Vec<R> v[W];
+  EVO_UNROLL for (int r = 0; r < W; ++r) v[r] = load(from + r * step);
+  EVO_UNROLL for (int s = 1; s < W; s *= 2) {
+    IVec<R> low, high;  // lanes of the pair that end up in its first and second vector
+    EVO_UNROLL for (int c = 0; c < W; ++c) {
+      low[c] = c & s ? W + c - s : c;
+      high[c] = c & s ? W + c : c + s;
+    }
+    EVO_UNROLL for (int r = 0; r < W; ++r)
+      if (!(r & s)) {
+        const Vec<R> a = v[r], b = v[r + s];
+        v[r] = __builtin_shuffle(a, b, low);
+        v[r + s] = __builtin_shuffle(a, b, high);
+      }
+  }
+  EVO_UNROLL for (int r = 0; r < W; ++r) store(to + r * to_step, v[r]);
+#endif
+}
+
 // A row-major matrix (rows x inner, `step` numbers from row to row) as factors want it: for
 // a w^T (forward) ...
-template <class R> inline void pack_forward(R *to, const R *w, long rows, long inner, long step) {
-  constexpr int P = PANEL<R>;
+template <class R> EVO_NOINLINE void pack_forward(R *to, const R *w, long rows, long inner, long step) {
+  constexpr int P = PANEL<R>, W = WIDTH<R>;
   for (long j = 0; j < rows; j += P) {
     const long width = std::min<long>(P, rows - j);
-    for (long k = 0; k < inner; ++k, to += P) {
+    long k = 0;
+    for (; width == P && k + W <= inner; k += W, to += W * P)
+      for (int half = 0; half < P; half += W)
+        transpose(to + half, P, w + (j + half) * step + k, step);
+    for (; k < inner; ++k, to += P) {
       for (long c = 0; c < width; ++c) to[c] = w[(j + c) * step + k];
       for (long c = width; c < P; ++c) to[c] = 0;
     }
   }
 }
 // ... and for d w (backward), where the matrix lies the right way already.
-template <class R> inline void pack_backward(R *to, const R *w, long rows, long inner, long step) {
+template <class R> EVO_NOINLINE void pack_backward(R *to, const R *w, long rows, long inner, long step) {
   constexpr int P = PANEL<R>;
   for (long j = 0; j < inner; j += P) {
     const long width = std::min<long>(P, inner - j);
@@ -178,7 +210,7 @@ template <class R> inline void pack_backward(R *to, const R *w, long rows, long 
   }
 }
 // A weight gradient back to row-major.
-template <class R> inline void unpack(R *to, const R *c, long rows, long inner, long step) {
+template <class R> EVO_NOINLINE void unpack(R *to, const R *c, long rows, long inner, long step) {
   constexpr int P = PANEL<R>;
   for (long j = 0; j < inner; j += P) {
     const long width = std::min<long>(P, inner - j);

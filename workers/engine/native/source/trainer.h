@@ -87,7 +87,7 @@ template <class R> class Trainer {
   std::vector<std::unique_ptr<Layer<R>>> layers_;
   std::vector<View<R>> from_above_;  // gradient of each layer's output, all steps
   View<R> features_, front_gradient_, logits_, parts_[2], part_gradients_[2];
-  std::vector<double> losses_;
+  std::vector<RowLoss> losses_;
   std::vector<int32_t> place_of_, tokens_, index_;
 
   static const R *numbers(const void *p) { return static_cast<const R *>(p); }
@@ -138,7 +138,7 @@ template <class R> class Trainer {
       parts_[k] = arena.view<R>(B, H);
       part_gradients_[k] = arena.view<R>(B, H);
     }
-    losses_.assign(plan_.head == EACH_STEP ? T * B : B, 0.0);
+    losses_.assign(plan_.head == EACH_STEP ? T * B : B, {1, 0});
   }
 
   // ---- forward ----
@@ -246,9 +246,7 @@ template <class R> class Trainer {
     }
     head_.end(g + plan_.head_weight, g + plan_.head_bias);
     front_gradient(s, g);
-    double total = 0;
-    for (double loss : losses_) total += loss;
-    return total * scale;
+    return sum_of_losses(losses_.data(), long(losses_.size())) * scale;
   }
 
   // The gradient of x of layer l at step t, to the layer below or the front end.
@@ -302,21 +300,15 @@ template <class R> class Trainer {
   }
   // The loss of rows [first, last) of logits_; row 0 predicts target `offset`.
   void losses(const Step &s, long offset, R scale, Rows rows) {
-    for (long r = rows.first; r < rows.last; ++r) {
-      double &loss = losses_[offset + r];
-      if (plan_.loss == SQUARED_ERROR) {
-        loss = squared_error(logits_, r, plan_.outputs,
-                             numbers(s.targets) + (offset + r) * plan_.outputs, scale);
-        continue;
-      }
-      const long target = static_cast<const int64_t *>(s.targets)[offset + r];
-      if (target != plan_.ignored) {
-        loss = cross_entropy(logits_, r, plan_.outputs, target, scale);
-      } else {
-        loss = 0;
-        fill_zero(logits_.at(r), 1, plan_.outputs);
-      }
+    if (plan_.loss == CROSS_ENTROPY) {
+      cross_entropy(logits_, rows.first, rows.last, plan_.outputs,
+                    static_cast<const int64_t *>(s.targets) + offset, plan_.ignored, scale,
+                    &losses_[offset]);
+      return;
     }
+    for (long r = rows.first; r < rows.last; ++r)
+      losses_[offset + r] = squared_error(
+          logits_, r, plan_.outputs, numbers(s.targets) + (offset + r) * plan_.outputs, scale);
   }
   void step_head(const Step &s, long t0, long t1, R scale) {
     const long first = t0 * s.batch, count = (t1 - t0) * s.batch;

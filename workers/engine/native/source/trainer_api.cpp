@@ -6,36 +6,39 @@
 
 using namespace evo;
 
+namespace {
+
+// Runs `count` steps, the first being step `done + 1`; stops after a loss that is not finite.
+// Returns how many losses were written, or -1 - k where batch k holds a token or target that does
+// not exist: nothing of that batch is run.
+template <class R>
+int64_t run(Trainer<R> &trainer, const Step *steps, int64_t count, int64_t done, R *p, R *g, R *m,
+            R *v, R *state, void *memory, double *losses) {
+  for (int64_t k = 0; k < count; ++k) {
+    if (!trainer.in_range(steps[k])) return -1 - k;
+    losses[k] = trainer.run(steps[k], p, g, m, v, state, long(done + k + 1), memory);
+    if (!std::isfinite(losses[k])) return k + 1;
+  }
+  return count;
+}
+
+}  // namespace
+
 #define EVO_TRAINER(R, NAME)                                                                      \
-  EVO_API void evo_trainer_new_##NAME(const void *cell, const int64_t *plan,                      \
-                                      const int64_t *layer_offsets, void *pool, void **result) {  \
-    *result = new Trainer<R>(*static_cast<const Cell *>(cell),                                    \
-                             *reinterpret_cast<const Plan *>(plan), layer_offsets,                \
-                             *static_cast<Pool *>(pool));                                         \
+  EVO_API void *evo_trainer_new_##NAME(const void *cell, const int64_t *plan,                     \
+                                       const int64_t *layer_offsets, void *pool) {                \
+    return new Trainer<R>(*static_cast<const Cell *>(cell), *reinterpret_cast<const Plan *>(plan),\
+                          layer_offsets, *static_cast<Pool *>(pool));                             \
   }                                                                                               \
-  EVO_API void evo_trainer_free_##NAME(void *trainer) {                                           \
-    delete static_cast<Trainer<R> *>(trainer);                                                    \
+  EVO_API void evo_trainer_free_##NAME(void *trainer) { delete static_cast<Trainer<R> *>(trainer); }\
+  EVO_API int64_t evo_trainer_bytes_##NAME(void *trainer, const Step *step) {                     \
+    return static_cast<Trainer<R> *>(trainer)->bytes(*step);                                      \
   }                                                                                               \
-  EVO_API void evo_trainer_bytes_##NAME(void *trainer, const Step *step, int64_t *result) {       \
-    *result = static_cast<Trainer<R> *>(trainer)->bytes(*step);                                   \
-  }                                                                                               \
-  /* Runs `count` steps, the first being step `done + 1`; stops after a loss that is not finite. \
-     Returns through `ran` how many losses were written; -1 - k where batch k holds a token or \
-     target that does not exist (nothing of it is run). */                                        \
-  EVO_API void evo_trainer_run_##NAME(void *trainer, const Step *steps, int64_t count,            \
-                                      int64_t done, R *p, R *g, R *m, R *v, R *state,             \
-                                      void *memory, double *losses, int64_t *ran) {               \
-    for (*ran = 0; *ran < count;) {                                                               \
-      const int64_t k = *ran;                                                                     \
-      if (!static_cast<Trainer<R> *>(trainer)->in_range(steps[k])) {                              \
-        *ran = -1 - k;                                                                            \
-        return;                                                                                   \
-      }                                                                                           \
-      losses[k] = static_cast<Trainer<R> *>(trainer)->run(steps[k], p, g, m, v, state,            \
-                                                          long(done + k + 1), memory);            \
-      ++*ran;                                                                                     \
-      if (!std::isfinite(losses[k])) break;                                                       \
-    }                                                                                             \
+  EVO_API int64_t evo_trainer_run_##NAME(void *trainer, const Step *steps, int64_t count,         \
+                                         int64_t done, R *p, R *g, R *m, R *v, R *state,          \
+                                         void *memory, double *losses) {                          \
+    return run(*static_cast<Trainer<R> *>(trainer), steps, count, done, p, g, m, v, state, memory,\
+               losses);                                                                           \
   }
 
 EVO_TRAINER(float, f32)

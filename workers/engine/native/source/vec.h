@@ -10,6 +10,10 @@
 #define EVO_VEC_BYTES 16
 #endif
 
+// Unrolled before the compiler decides what lives in registers: tiles of vectors must.
+#define EVO_NOINLINE __attribute__((noinline))
+#define EVO_UNROLL _Pragma("GCC unroll 16")
+
 namespace evo {
 
 // aligned(...) below makes loads and stores legal at any address of a number; may_alias lets
@@ -38,7 +42,8 @@ template <class R> inline Vec<R> load(const R *p) {
 template <class R> inline void store(R *p, Vec<R> v) {
   *reinterpret_cast<typename Lanes<R>::U *>(p) = v;
 }
-template <class R> inline Vec<R> splat(R x) { return Vec<R>{} + x; }
+// x - 0 is x for every x, so this is one broadcast; 0 + x is not (x = -0) and would be added.
+template <class R> inline Vec<R> splat(R x) { return x - Vec<R>{}; }
 
 inline long round_up(long n, long unit) { return (n + unit - 1) / unit * unit; }
 
