@@ -88,6 +88,7 @@ def start(config: SearchConfig) -> Outcome:
     config = resolved(_with_absolute_data(config))
     make_strategy(config)  # refuses a search space or limits that cannot work, before any file
     _refuse_unknown_names(config)
+    _prepare_engine(config)
     task = load(config)
     # A text too short for the batches would otherwise fail every candidate, one by one.
     next(task.training_batches(config.training.batch_size, np.random.default_rng(config.seed)))
@@ -140,6 +141,7 @@ def resume(
         for warning in record.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         config = _with_absolute_data(config)
+        _prepare_engine(config)
         task = load_same_data(config, record.header)
         note_session(directory, config)
         return _session(config, record, task)
@@ -166,6 +168,7 @@ def compare_run(
             "after looking at it is no longer an honest result.",
             file=sys.stderr,
         )
+    _prepare_engine(config)
     task = load_same_data(config, header)
     with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
         result = run_comparison(
@@ -285,16 +288,28 @@ def _require_budget(config: SearchConfig) -> None:
 
 
 def _refuse_unknown_names(config: SearchConfig) -> None:
-    """Engine and baselines are needed late in a search; a typo is told before it begins."""
+    """Baselines are needed late in a search; a typo is told before it begins."""
     from genomes.published import published
-    from workers.engine import check_engine
 
     try:
-        check_engine(config.training.engine)
         for name in config.compare.baselines:
             published(name)
     except ValueError as error:
         raise SearchError(str(error)) from error
+
+
+def _prepare_engine(config: SearchConfig) -> None:
+    """Refuse an engine that is not there; one clear line where ``auto`` must do without the
+    native one. A library that is yet to be built is built here, once and not by each worker."""
+    from workers.engine import AUTO, check_engine, why_not_native
+    from workers.engine.native.library import NativeUnavailable
+
+    try:
+        engine = check_engine(config.training.engine)
+    except (ValueError, NativeUnavailable) as error:
+        raise SearchError(str(error)) from error
+    if engine == AUTO and (reason := why_not_native()):
+        print(f"warning: candidates train more slowly, with torch: {reason}", file=sys.stderr)
 
 
 def _refuse_vanishing(directory: str) -> None:

@@ -21,6 +21,7 @@ class NextValue:
 
     name = "next-value"
     metric = Metric("squared error", "deviations²", higher_is_better=False)
+    training_loss = "squared_error"  # what `loss` below is: lets the native engine train it whole
 
     def __init__(self, series, length):
         self.length = length

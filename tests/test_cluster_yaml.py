@@ -28,7 +28,7 @@ def test_cluster_yaml_has_no_problem(config: Config) -> None:
 
 def test_every_file_it_sends_but_the_token_is_in_the_project(config: Config) -> None:
     sent = [local for local in config["file_mounts"].values() if not local.startswith("~")]
-    assert {"pyproject.toml", "genomes", "workers", "evo_nas"} <= set(sent)
+    assert {"pyproject.toml", "setup.py", "genomes", "workers", "evo_nas"} <= set(sent)
     assert [local for local in sent if not (ROOT / local).exists()] == []
 
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -226,10 +227,13 @@ def test_a_search_space_that_is_used_up_is_told(tmp_path: Path) -> None:
 
 def test_ctrl_c_lets_ray_workers_finish_what_they_are_at(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = arguments(tmp_path, "--evaluations", "500", "--seeds", "0", "--steps", "40")
+    words = arguments(tmp_path, "--evaluations", "5000", "--seeds", "0", "--steps", "400")
     words[words.index("--workers") + 1] = "2"
     process = begin(words)
     wait_for_segments(run, 3)
+    deadline = time.monotonic() + 60  # one worker may be ready long before the other
+    while len({event.worker for event in told(run)}) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the group
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
@@ -287,7 +291,7 @@ def test_a_search_without_an_end_is_refused(tmp_path: Path) -> None:
 
 def test_a_time_budget_ends_the_search_and_leaves_room_for_the_comparison(tmp_path: Path) -> None:
     hours = 0.003
-    more = ("--hours", str(hours), "--seeds", "12", "--top", "1", "--steps", "30")
+    more = ("--hours", str(hours), "--seeds", "12", "--top", "1", "--steps", "400")
     done = evo_nas(*arguments(tmp_path, *more))
     assert done.returncode == 0, done.stderr
     searched = max(event.elapsed for event in told(tmp_path / "run"))

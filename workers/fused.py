@@ -151,8 +151,8 @@ class FusedTrainer:
             form.outputs,
             offsets[front.weight],  # type: ignore[index]
             offsets[front.bias] if form.front == "projection" else -1,  # type: ignore[index]
-            offsets[head.weight],  # type: ignore[index]
-            offsets[head.bias],  # type: ignore[index]
+            offsets[head.weight],
+            offsets[head.bias],
             len(self.flat),
             IGNORED,
             ROWS_IN_BLOCK,
