@@ -137,6 +137,8 @@ def test_a_model_that_does_not_fit_ends_as_out_of_memory(task: Task) -> None:
     result = evaluate(request(training=replace(SMALL, hidden_size=3_000_000)), task)
     assert result.failure is not None
     assert result.failure.kind == "out_of_memory"
+    assert "recurrent parameters needs" in result.failure.message
+    assert "Lower hidden_size" in result.failure.message
 
 
 def test_other_errors_are_the_callers(task: Task) -> None:

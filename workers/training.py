@@ -12,9 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from genomes.canonical import canonical
+from genomes.cost import recurrent_parameters
 from genomes.genome import Genome
 from workers.engine import engine_for, engine_label
-from workers.fused import FusedTrainer, fused_form
+from workers.engine.native.memory import check_fits
+from workers.form import fused_form
+from workers.fused import FusedTrainer
 from workers.messages import Part, Progress, Request, Result, Training, failed
 from workers.model import SequenceModel
 from workers.tasks.base import Batch, Task, fitness_of
@@ -51,7 +55,7 @@ def evaluate(
 
     Returns:
         A result; ``diverged`` if loss or metric became non-finite, ``out_of_memory`` if
-        memory did not suffice. Every other exception is the caller's.
+        memory did not suffice or would not have. Every other exception is the caller's.
     """
     for item in evaluation(request, task, worker):
         if isinstance(item, Result):
@@ -111,10 +115,21 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
 
 
 def build(request: Request, task: Task) -> SequenceModel:
-    """The untrained model of a request. Seeds torch's generators, which dropout draws from too."""
+    """The untrained model of a request. Seeds torch's generators, which dropout draws from too.
+
+    Raises:
+        NotEnoughMemory: If the recurrent layers could not be trained in the memory there is.
+    """
+    genome, training = Genome.from_json(request.genome), request.training
+    numbers = recurrent_parameters(canonical(genome), training.hidden_size, training.num_layers)
+    # Weights, gradients and Adam's two moments. Asked before they are made: the kernel would
+    # promise the memory and end some process when it is written to.
+    check_fits(
+        numbers * (16 if device().type == "cpu" else 4),
+        f"training {numbers:,} recurrent parameters",
+    )
     torch.manual_seed(request.seed)
-    model = SequenceModel(Genome.from_json(request.genome), task, request.training)
-    return model.to(device())
+    return SequenceModel(genome, task, training).to(device())
 
 
 def trained(request: Request, task: Task) -> tuple[SequenceModel, float]:
