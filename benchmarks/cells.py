@@ -78,7 +78,13 @@ isomorphic recipes.
 
 MEANT = ("gru", "lstm", "darts_v1", *RECIPES)
 """The cells that the geometric means are over."""
-CELLS = ("gru", "gru_reset_after", *MEANT[1:])
+OWN = """
+    f = sigmoid(linear(x, h, bias_init=1))
+    n = tanh(linear(x, f * h))
+    h' = blend(f, h, n)
+"""
+"""The cell that the README writes."""
+CELLS = ("gru", "gru_reset_after", *MEANT[1:], "readme")
 """All cells: ``gru_reset_after`` is only here because ``torch.nn.GRU`` computes it."""
 
 
@@ -88,6 +94,8 @@ def cell(name: str) -> Genome:
     Raises:
         ValueError: If a recipe is not the cell that its name says.
     """
+    if name == "readme":
+        return canonical(parse_equations(OWN))
     if name not in RECIPES:
         return canonical(published(name))
     genome = canonical(parse_equations(RECIPES[name]))

@@ -99,7 +99,7 @@ def summary(cases: Sequence[Case]) -> str:
             for name in least
         ]
         lines.append(_line([str(hidden), *(_number(n) for n in numbers)]))
-    title = "### Geometric means over cells (without gru_reset_after) and settings"
+    title = "### Geometric means over cells (without gru_reset_after and readme) and settings"
     return "\n".join(["", title, "", *lines])
 
 

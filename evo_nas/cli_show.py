@@ -129,8 +129,16 @@ def cells(name: str | None, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the source to a file.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Train again, write safetensors.")
 @click.option("--data", help="Where the same data lie now (for --weights).")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="For --weights."
+)
 def export(
-    directory: Path, birth: int | None, out: Path | None, weights: Path | None, data: str | None
+    directory: Path,
+    birth: int | None,
+    out: Path | None,
+    weights: Path | None,
+    data: str | None,
+    threads: int,
 ) -> None:
     """A cell as a stand-alone Python file that imports nothing but torch."""
     from evo_nas import export as exporting
@@ -149,7 +157,7 @@ def export(
         print(f"wrote {out}", file=sys.stderr)
     if weights is not None:
         config = with_overrides(last_config(directory, header), data=data)
-        metric = exporting.export_weights(events, header, birth, weights, config)
+        metric = exporting.export_weights(events, header, birth, weights, config, threads)
         print(f"wrote {weights} (validation {header.metric} {metric:.4f})", file=sys.stderr)
 
 

@@ -30,7 +30,12 @@ def export_source(events: Sequence[Event], header: Header, birth: int) -> str:
 
 
 def export_weights(
-    events: Sequence[Event], header: Header, birth: int, path: Path, config: SearchConfig
+    events: Sequence[Event],
+    header: Header,
+    birth: int,
+    path: Path,
+    config: SearchConfig,
+    threads: int = 1,
 ) -> float:
     """Train a birth again exactly as in the search, and write its recurrent layers' weights.
 
@@ -38,9 +43,11 @@ def export_weights(
 
     Args:
         config: The run's, with the data where they lie now.
+        threads: Of the training. The native engine gives the same weights for any number; with
+            engine ``torch``, sums that are split over threads differ in the last bits.
 
     Returns:
-        The metric reached, equal to the recorded one on the same machine type.
+        The metric reached, with one thread equal to the recorded one on the same machine type.
     """
     torch = importlib.import_module("torch")
     from safetensors.torch import save_file
@@ -52,12 +59,12 @@ def export_weights(
     asked = _asked(events, birth)
     training = replace(config.training, hidden_size=asked.hidden_size)
     request = Request(birth, asked.genome, asked.seed, training)
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
     torch.set_num_threads(1)  # as in a worker: sums split over threads differ in the last bits
     try:
-        model, metric = trained(request, load_same_data(config, header))
+        model, metric = trained(request, load_same_data(config, header), threads)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     tensors = {
         f"layer{number}.{name}": tensor.detach().cpu().clone()
         for number, layer in enumerate(model.recurrent.recurrent_layers())

@@ -132,6 +132,15 @@ def test_an_exported_cell_with_its_weights_gives_what_the_layer_gives(
     torch.testing.assert_close(cell(x)[0], layer(x)[0])
 
 
+def test_a_final_training_on_two_threads_gives_the_same_weights(run: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"{threads}.safetensors" for threads in (1, 2)]
+    for threads, file in enumerate(files, 1):
+        words = ("export", str(run), "--birth", "1", "--weights", str(file))
+        done = evo_nas(*words, "--threads", str(threads))
+        assert done.returncode == 0, done.stderr
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_doctor_names_versions_engine_and_where_our_packages_come_from(tmp_path: Path) -> None:
     done = evo_nas("doctor", cwd=tmp_path)
     for word in ("python", "torch", "ray", "engine", "genomes", "workers", "disk", "token"):

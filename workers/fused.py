@@ -73,7 +73,7 @@ class FusedTrainer:
         masked = layer.recurrent_dropout > 0
         cell = native_cell(layer.program, layer.input_size, layer.hidden_size, masked)
         pool = threads(torch.get_num_threads())
-        self._keeps = (cell, pool)
+        self._cell = cell  # the library reads it as long as it trains
         front, head = model.front_end, linear_of(model.head)
         plan = [
             int(form.front == "projection"),
@@ -94,7 +94,7 @@ class FusedTrainer:
         numbers = np.array(plan, dtype=np.int64)
         starts = np.array([offsets[layer.weights] for layer in self.layers], dtype=np.int64)
         address = functions.trainer_new(
-            cell.handle.address, numbers.ctypes.data, starts.ctypes.data, pool.address
+            cell.handle.address, numbers.ctypes.data, starts.ctypes.data, pool
         )
         self._handle = Handle(address, functions.trainer_free)
 

@@ -132,16 +132,27 @@ def build(request: Request, task: Task) -> SequenceModel:
     return SequenceModel(genome, task, training).to(device())
 
 
-def trained(request: Request, task: Task) -> tuple[SequenceModel, float]:
-    """The trained model of a request and its metric, the same bits as ``evaluate`` gives.
+def trained(request: Request, task: Task, threads: int = 1) -> tuple[SequenceModel, float]:
+    """The trained model of a request and its metric, with one thread the bits of ``evaluate``.
+
+    Args:
+        request: What to train, and how.
+        task: The data, front end, head and metric.
+        threads: Of the training, for one that is large and alone on its machine. The native
+            engine gives the same bits for any number.
 
     Raises:
         Diverged: If loss or metric is not finite.
     """
     with torch.random.fork_rng():
         model = build(request, task)
-        for _ in train(trainer_for(model, task, request.training), task, request):
-            pass
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            for _ in train(trainer_for(model, task, request.training), task, request):
+                pass
+        finally:
+            torch.set_num_threads(before)
         return model, measure(model, task, request.part)
 
 

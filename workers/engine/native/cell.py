@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,20 @@ def native_cell(
     return NativeCell(lowered, Handle(address, functions.cell_free), used == numbers)
 
 
-@lru_cache(maxsize=8)
-def threads(count: int) -> Handle:
-    """Threads of the library's own, waiting for work; one is the caller."""
-    functions = library()
-    return Handle(functions.pool_new(count), functions.pool_free)
+def threads(count: int) -> int:
+    """Threads of the library's own, waiting for work; one of them is the caller.
+
+    Returns:
+        Their address in the library. They last as long as the process; one that was forked off
+        has none of its parent's threads and gets its own.
+    """
+    return _threads(count, os.getpid())
+
+
+@cache
+def _threads(count: int, process: int) -> int:
+    address: int = library().pool_new(count)
+    return address
 
 
 @lru_cache(maxsize=1024)
@@ -120,7 +130,6 @@ class Functions:
     cell_new: Any
     cell_free: Any
     pool_new: Any
-    pool_free: Any
     typed: Mapping[torch.dtype, Typed]
 
 
@@ -158,6 +167,5 @@ def library() -> Functions:
         function("cell_new", [p, p, i, i], p),
         function("cell_free", [p]),
         function("pool_new", [i], p),
-        function("pool_free", [p]),
         {dtype: typed(suffix) for dtype, suffix in SUFFIX.items()},
     )

@@ -129,7 +129,7 @@ def _forward(
         final.data_ptr(),
         values.address,
         scratch.address,
-        threads(torch.get_num_threads()).address,
+        threads(torch.get_num_threads()),
     )
     return y, final, values
 
@@ -177,7 +177,7 @@ class _Run(torch.autograd.Function):
             dstate.data_ptr(),
             ctx.values.address,
             scratch.address,
-            threads(torch.get_num_threads()).address,
+            threads(torch.get_num_threads()),
         )
         return None, dflat, dx, dstate, None, None
 

@@ -102,7 +102,6 @@ EVO_API void *evo_cell_new(const int32_t *code, const int64_t *places, int32_t i
 }
 EVO_API void evo_cell_free(void *cell) { delete static_cast<Cell *>(cell); }
 EVO_API void *evo_pool_new(int32_t size) { return new Pool(size); }
-EVO_API void evo_pool_free(void *pool) { delete static_cast<Pool *>(pool); }
 
 #define EVO_LAYER(R, NAME)                                                                        \
   EVO_API void evo_layer_bytes_##NAME(const void *cell, const int64_t *sizes, int32_t masked,     \
