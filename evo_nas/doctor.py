@@ -87,16 +87,16 @@ def _engines() -> list[Finding]:
             "engine",
             f"'auto' stands for {cpu} on the CPU and {gpu} on a GPU (reference is for checking)",
         ),
-        _native(),
+        _native(needed=not names),
     ]
 
 
-def _native() -> Finding:
+def _native(needed: bool) -> Finding:
     library = importlib.import_module("workers.engine.native.library")
     try:
         found = library.load()
     except library.NativeUnavailable as error:
-        return Finding("native", str(error), ok=False)
+        return Finding("native", str(error), ok=not needed)
     others = [variant for variant in library.supported() if variant != found.variant]
     also = f" ({', '.join(others)} also run here)" if others else ""
     return Finding("native", f"{found.variant}{also}, {found.path}")

@@ -13,6 +13,8 @@ _USERS = {
     ("genomes.genome", "InvalidGenome"),
     ("workers.tasks.errors", "TaskError"),
     ("workers.limits", "PoolError"),
+    ("workers.engine.native.library", "NativeUnavailable"),
+    ("workers.engine.native.memory", "NotEnoughMemory"),
 }
 
 

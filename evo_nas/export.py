@@ -43,20 +43,22 @@ def export_weights(
 
     Args:
         config: The run's, with the data where they lie now.
-        threads: Of the training. The native engine gives the same weights for any number; with
-            engine ``torch``, sums that are split over threads differ in the last bits.
+        threads: Of the training. Where the native engine trains whole steps, any number gives the
+            same weights; elsewhere sums that are split over threads differ in the last bits.
 
     Returns:
-        The metric reached, with one thread equal to the recorded one on the same machine type.
+        The metric reached: with one thread and the engine of the record, equal to the recorded one
+        on the same machine type.
     """
     torch = importlib.import_module("torch")
     from safetensors.torch import save_file
 
-    from evo_nas.search import load_same_data
+    from evo_nas.search import load_same_data, prepare_engine
     from workers.messages import Request
     from workers.training import trained
 
     asked = _asked(events, birth)
+    prepare_engine(config, [e for e in events if isinstance(e, Told) and e.birth == birth])
     training = replace(config.training, hidden_size=asked.hidden_size)
     request = Request(birth, asked.genome, asked.seed, training)
     before = torch.get_num_threads()

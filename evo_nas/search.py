@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -88,7 +89,7 @@ def start(config: SearchConfig) -> Outcome:
     config = resolved(_with_absolute_data(config))
     make_strategy(config)  # refuses a search space or limits that cannot work, before any file
     _refuse_unknown_names(config)
-    _prepare_engine(config)
+    prepare_engine(config)
     task = load(config)
     # A text too short for the batches would otherwise fail every candidate, one by one.
     next(task.training_batches(config.training.batch_size, np.random.default_rng(config.seed)))
@@ -141,7 +142,7 @@ def resume(
         for warning in record.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         config = _with_absolute_data(config)
-        _prepare_engine(config)
+        prepare_engine(config, record.events)
         task = load_same_data(config, record.header)
         note_session(directory, config)
         return _session(config, record, task)
@@ -168,7 +169,7 @@ def compare_run(
             "after looking at it is no longer an honest result.",
             file=sys.stderr,
         )
-    _prepare_engine(config)
+    prepare_engine(config, events)
     task = load_same_data(config, header)
     with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
         result = run_comparison(
@@ -298,18 +299,30 @@ def _refuse_unknown_names(config: SearchConfig) -> None:
         raise SearchError(str(error)) from error
 
 
-def _prepare_engine(config: SearchConfig) -> None:
-    """Refuse an engine that is not there; one clear line where ``auto`` must do without the
-    native one. A library that is yet to be built is built here, once and not by each worker."""
-    from workers.engine import AUTO, check_engine, why_not_native
+def prepare_engine(config: SearchConfig, events: Sequence[Event] = ()) -> None:
+    """Refuse an engine that is not there, and say in one line what the user should know of the
+    one that is: that it is the slow one, or not the one that ran so far (``events``).
+
+    A library that is yet to be built is built here, once and not by each worker.
+    """
+    from workers.engine import check_engine, engine_here, why_slow
     from workers.engine.native.library import NativeUnavailable
 
     try:
         engine = check_engine(config.training.engine)
     except (ValueError, NativeUnavailable) as error:
         raise SearchError(str(error)) from error
-    if engine == AUTO and (reason := why_not_native()):
+    here = engine_here(engine)
+    if reason := why_slow(engine):
         print(f"warning: candidates train more slowly, with torch: {reason}", file=sys.stderr)
+    # "native/avx512 fused" is the engine native.
+    before = {re.split("[/ ]", e.engine)[0] for e in events if isinstance(e, Told)} - {"", here}
+    if before:
+        print(
+            f"warning: engine {', '.join(sorted(before))} ran before, here it is {here}: trainings "
+            "of one seed differ between engines as much as between seeds.",
+            file=sys.stderr,
+        )
 
 
 def _refuse_vanishing(directory: str) -> None:

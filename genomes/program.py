@@ -61,12 +61,12 @@ class Weight:
     bias_init: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """What an engine needs to run a cell; independent of sizes.
 
     Programs are compared by identity, so that looking one up costs nothing: ``lower`` gives the
-    same one for equal genomes.
+    same one for equal genomes as long as it remembers them.
 
     Attributes:
         genome: The genome it was lowered from; value numbers are the genome's.

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from workers.engine import engine_for
 from workers.engine.native.cell import SUFFIX
+from workers.layers import RecurrentLayer
 from workers.model import SequenceModel
+from workers.tasks.base import Batch
 from workers.tasks.heads import HorizonHead, SequenceHead, StepHead
 
 IGNORED = -100
@@ -40,30 +43,60 @@ class Form:
 def fused_form(model: SequenceModel) -> Form | None:
     """How a model fits the fused path, or None if it does not.
 
-    It fits if its parameters are float32 or float64 on the CPU, its layers run on the native
-    engine, its front end is a plain ``nn.Embedding`` or an ``nn.Linear`` with bias, its head is one
-    of ``workers.tasks.heads``, and its task names the loss (``training_loss``).
+    It fits if
+
+    - its layers run on the native engine, one way in time;
+    - its front end is a plain ``nn.Embedding`` or an ``nn.Linear`` with bias, and its head one of
+      ``workers.tasks.heads``, of the layers' size;
+    - its task names the loss (``training_loss``);
+    - all its parameters are trained, none serves twice, and all lie on the CPU as float32 or all as
+      float64;
+    - nothing hooks into its modules, for the library would not call it.
     """
-    layers = model.recurrent.recurrent_layers()
-    weights = layers[0].weights
-    if engine_for(layers[0].engine, weights.device, weights.dtype) != "native":
+    layers, front, head = model.recurrent.recurrent_layers(), model.front_end, model.head
+    hidden = layers[0].hidden_size
+    if not all(_native(layer) for layer in layers) or model.recurrent.directions != 1:
         return None
-    if weights.dtype not in SUFFIX or model.recurrent.directions != 1:
+    if not _plain(model, layers[0].weights.dtype):
         return None
-    front, head = model.front_end, model.head
-    if type(head) not in HEADS or model.training_loss not in LOSSES:
+    kind, loss = HEADS.get(type(head)), model.training_loss
+    if kind is None or loss not in LOSSES:
         return None
-    if type(head) is HorizonHead and model.training_loss != "squared_error":
+    if type(head) is HorizonHead and loss != "squared_error":
         return None
-    outputs = linear_of(head).out_features
-    kind, loss = HEADS[type(head)], model.training_loss
-    if type(front) is nn.Embedding:
+    linear = linear_of(head)
+    read = hidden * (2 if type(head) is SequenceHead else 1)
+    if type(linear) is not nn.Linear or linear.bias is None or linear.in_features != read:
+        return None
+    if type(front) is nn.Embedding and front.embedding_dim == hidden:
         special = front.padding_idx, front.max_norm, front.scale_grad_by_freq, front.sparse
         if special == (None, None, False, False):
-            return Form("embedding", front.num_embeddings, kind, outputs, loss)
-    if type(front) is nn.Linear and front.bias is not None:
-        return Form("projection", front.in_features, kind, outputs, loss)
+            return Form("embedding", front.num_embeddings, kind, linear.out_features, loss)
+    if type(front) is nn.Linear and front.bias is not None and front.out_features == hidden:
+        return Form("projection", front.in_features, kind, linear.out_features, loss)
     return None
+
+
+def _native(layer: RecurrentLayer) -> bool:
+    weights = layer.weights
+    if type(layer) is not RecurrentLayer or layer.input_size != layer.hidden_size:
+        return False
+    # By name, "native" is the answer for any device.
+    return (
+        weights.device.type == "cpu"
+        and engine_for(layer.engine, weights.device, weights.dtype) == "native"
+    )
+
+
+def _plain(model: SequenceModel, dtype: torch.dtype) -> bool:
+    """Whether training all parameters by themselves is what torch would do."""
+    parameters = [p for _, p in model.named_parameters(remove_duplicate=False)]
+    if dtype not in SUFFIX or len({id(p) for p in parameters}) < len(parameters):
+        return False
+    if not all(p.requires_grad and p.dtype == dtype and p.is_cpu for p in parameters):
+        return False
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return not any(getattr(module, name) for module in model.modules() for name in hooks)
 
 
 def linear_of(head: nn.Module) -> nn.Linear:
@@ -71,3 +104,48 @@ def linear_of(head: nn.Module) -> nn.Linear:
     linear = head.get_submodule("linear")
     assert isinstance(linear, nn.Linear)
     return linear
+
+
+def checked(form: Form, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Inputs, targets and lengths of a batch as the library reads them: nothing but addresses
+    reaches it.
+
+    Returns:
+        Inputs (T, B) int64 or (T, B, features); targets in rows as the head predicts them,
+        int64 or (..., outputs); lengths (B,) int64 or None.
+
+    Raises:
+        ValueError: If a shape or type does not fit the model, or a length its sequence.
+    """
+    inputs, targets, lengths = batch.inputs, batch.targets, batch.lengths
+    tokens = form.front == "embedding"
+    if inputs.dim() != (2 if tokens else 3) or 0 in inputs.shape[:2]:
+        wanted = "(T, B)" if tokens else f"(T, B, {form.symbols})"
+        raise ValueError(f"inputs have shape {tuple(inputs.shape)}; this model takes {wanted}.")
+    steps, sequences = inputs.shape[:2]
+    if not tokens and inputs.shape[2] != form.symbols:
+        raise ValueError(
+            f"inputs have {inputs.shape[2]} features; this model takes {form.symbols}."
+        )
+    shape: tuple[int, ...] = (sequences,)
+    if form.head == HEADS[StepHead]:
+        shape = (steps, sequences)
+    elif form.head == HEADS[HorizonHead]:
+        # (horizon, B, targets), of which a prediction is one row
+        targets = targets.transpose(0, 1).flatten(1) if targets.dim() == 3 else targets
+    if form.loss == "squared_error":
+        shape = (*shape, form.outputs)
+    if targets.shape != shape:
+        raise ValueError(f"targets have shape {tuple(targets.shape)}, not {shape}.")
+    if lengths is not None and (
+        lengths.shape != (sequences,) or int(lengths.min()) < 1 or int(lengths.max()) > steps
+    ):
+        raise ValueError(f"lengths must be {sequences} numbers from 1 to {steps}, the time steps.")
+    for name, given, whole in (
+        ("inputs", inputs, tokens),
+        ("targets", targets, form.loss == "cross_entropy"),
+    ):
+        if whole == (given.is_floating_point() or given.is_complex()):
+            kind = "whole" if whole else "floating-point"
+            raise ValueError(f"{name} are {given.dtype}; this model takes {kind} numbers.")
+    return inputs, targets, None if lengths is None else lengths.to(torch.int64)

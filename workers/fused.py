@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from workers.engine import engine_label
 from workers.engine.native.cell import ROWS_IN_BLOCK, Handle, library, native_cell, threads
 from workers.engine.native.memory import BUFFERS
-from workers.form import HEADS, IGNORED, LOSSES, fused_form, linear_of
+from workers.form import HEADS, IGNORED, LOSSES, checked, fused_form, linear_of
 from workers.model import SequenceModel
 from workers.tasks.base import Batch
-from workers.tasks.heads import HorizonHead, StepHead
+from workers.tasks.heads import StepHead
 
 
 class _Step(ctypes.Structure):
@@ -47,7 +47,8 @@ class _Step(ctypes.Structure):
 class FusedTrainer:
     """Trains a model in place; the counterpart of :class:`workers.training.TorchTrainer`.
 
-    The model's parameters become views of one flat vector, which the library updates.
+    The model's parameters become views of one flat vector, which the library updates; `release`
+    gives them memory of their own again.
 
     Args:
         model: A model that has a fused form; the task's rules for its batches hold.
@@ -71,8 +72,8 @@ class FusedTrainer:
         self.state: Tensor | None = None
         self.done = 0
         masked = layer.recurrent_dropout > 0
+        self.drops = bool(model.recurrent.dropout or layer.input_dropout or masked)
         cell = native_cell(layer.program, layer.input_size, layer.hidden_size, masked)
-        pool = threads(torch.get_num_threads())
         self._cell = cell  # the library reads it as long as it trains
         front, head = model.front_end, linear_of(model.head)
         plan = [
@@ -94,7 +95,7 @@ class FusedTrainer:
         numbers = np.array(plan, dtype=np.int64)
         starts = np.array([offsets[layer.weights] for layer in self.layers], dtype=np.int64)
         address = functions.trainer_new(
-            cell.handle.address, numbers.ctypes.data, starts.ctypes.data, pool
+            cell.handle.address, numbers.ctypes.data, starts.ctypes.data
         )
         self._handle = Handle(address, functions.trainer_free)
 
@@ -111,6 +112,7 @@ class FusedTrainer:
 
         Raises:
             IndexError: If a token or target does not exist.
+            ValueError: If a batch does not fit the model, or does not go on from the one before.
             NotEnoughMemory: If a batch does not fit into memory.
         """
         self.model.train()
@@ -121,11 +123,15 @@ class FusedTrainer:
                 break
         return losses
 
+    def release(self) -> None:
+        """End the training: a model whose parameters are views is saved with all of them."""
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.clone()
+
     def _chunks(self, steps: list[tuple[Batch, float]]) -> Iterator[list[tuple[Batch, float]]]:
         """All at once, but step by step where masks are drawn or the number of sequences changes:
         the state that is carried has one size."""
-        stack, layer = self.model.recurrent, self.layers[0]
-        if stack.dropout or layer.input_dropout or layer.recurrent_dropout:
+        if self.drops:
             yield from ([step] for step in steps)
             return
         chunk: list[tuple[Batch, float]] = []
@@ -160,12 +166,14 @@ class FusedTrainer:
             self.first.data_ptr(),
             self.second.data_ptr(),
             state.data_ptr(),
-            memory.address,
+            memory.data_ptr(),
             losses.ctypes.data,
+            threads(torch.get_num_threads()),
         )
         if ran < 0:
+            self.done += -1 - ran
             self._refuse(chunk[-1 - ran][0])
-        self.done += ran
+        self.done += ran - (not np.isfinite(losses[ran - 1]))
         return [float(loss) for loss in losses[:ran]]
 
     def _what(self) -> str:
@@ -173,13 +181,9 @@ class FusedTrainer:
         return f"training {len(self.layers)} layers of hidden size {layer.hidden_size}"
 
     def _fill(self, step: Any, batch: Batch, rate: float, keep: list[Tensor]) -> None:
-        inputs, targets, lengths = batch.inputs, batch.targets, batch.lengths
-        if self.form.front == "projection":
-            inputs = inputs.to(self.dtype)
-        if self.form.loss == "squared_error":
-            targets = targets.to(self.dtype)
-        if self.form.head == HEADS[HorizonHead]:
-            targets = targets.transpose(0, 1)
+        inputs, targets, lengths = checked(self.form, batch)
+        inputs = inputs.to(self.dtype if self.form.front == "projection" else torch.int64)
+        targets = targets.to(self.dtype if self.form.loss == "squared_error" else torch.int64)
         order = None
         if lengths is not None:
             # The longest first, as the library wants it.
@@ -187,7 +191,7 @@ class FusedTrainer:
             lengths = lengths[order]
             inputs = inputs[:, order]
             targets = targets[:, order] if self.form.head == HEADS[StepHead] else targets[order]
-            times = torch.arange(inputs.shape[0])[:, None]
+            times = torch.arange(inputs.shape[0], device=lengths.device)[:, None]
             alive = (lengths[None, :] > times).sum(1).to(torch.int32)
             keep += [alive, lengths.to(torch.int32), order.to(torch.int32)]
             step.alive, step.lengths, step.order = (t.data_ptr() for t in keep[-3:])
@@ -196,7 +200,8 @@ class FusedTrainer:
         step.steps, step.batch, step.carry = *inputs.shape[:2], batch.carry_state
         step.inputs, step.targets = inputs.data_ptr(), targets.data_ptr()
         step.rate, step.clip = rate, self.clip_norm
-        self._fill_masks(step, inputs.shape[0], inputs.shape[1], order, keep)
+        if self.drops:
+            self._fill_masks(step, inputs.shape[0], inputs.shape[1], order, keep)
 
     def _fill_masks(
         self, step: Any, steps: int, batch: int, order: Tensor | None, keep: list[Tensor]
@@ -232,7 +237,7 @@ class FusedTrainer:
                     f"a batch of {shape[2]} sequences cannot carry on the state of "
                     f"{self.state.shape[2]}."
                 )
-            self.state = torch.zeros(shape, dtype=self.dtype)
+            self.state = self.flat.new_zeros(shape)
         return self.state
 
     def _refuse(self, batch: Batch) -> None:

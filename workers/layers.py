@@ -130,9 +130,9 @@ class RecurrentLayer(nn.Module):
 
     def run(self, x: Tensor, state: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
         """Run time-first sequences: x (T, B, input), lengths (B,) or None."""
-        if x.dim() != 3 or x.shape[2] != self.input_size:
+        if x.dim() != 3 or x.shape[2] != self.input_size or x.shape[0] < 1:
             raise ValueError(
-                f"x has shape {tuple(x.shape)}; this layer takes (T, B, {self.input_size})."
+                f"x has shape {tuple(x.shape)}; this layer takes (T, B, {self.input_size}), T >= 1."
             )
         shape = (self.genome.states, x.shape[1], self.hidden_size)
         if state is None:

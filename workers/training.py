@@ -16,7 +16,7 @@ from genomes.canonical import canonical
 from genomes.cost import recurrent_parameters
 from genomes.genome import Genome
 from workers.engine import engine_for, engine_label
-from workers.engine.native.memory import check_fits
+from workers.engine.native.memory import BUFFERS
 from workers.form import fused_form
 from workers.fused import FusedTrainer
 from workers.messages import Part, Progress, Request, Result, Training, failed
@@ -124,7 +124,7 @@ def build(request: Request, task: Task) -> SequenceModel:
     numbers = recurrent_parameters(canonical(genome), training.hidden_size, training.num_layers)
     # Weights, gradients and Adam's two moments. Asked before they are made: the kernel would
     # promise the memory and end some process when it is written to.
-    check_fits(
+    BUFFERS.check(
         numbers * (16 if device().type == "cpu" else 4),
         f"training {numbers:,} recurrent parameters",
     )
@@ -138,8 +138,8 @@ def trained(request: Request, task: Task, threads: int = 1) -> tuple[SequenceMod
     Args:
         request: What to train, and how.
         task: The data, front end, head and metric.
-        threads: Of the training, for one that is large and alone on its machine. The native
-            engine gives the same bits for any number.
+        threads: Of the training, for one that is large and alone on its machine. The fused path
+            gives the same bits for any number.
 
     Raises:
         Diverged: If loss or metric is not finite.
@@ -172,6 +172,10 @@ class Trainer(Protocol):
         that is not a finite number."""
         ...
 
+    def release(self) -> None:
+        """End the training, so that the model is as if nothing had trained it but torch."""
+        ...
+
 
 class TorchTrainer:
     """Trains any model for any task, with torch's autograd around the recurrent layers."""
@@ -194,6 +198,9 @@ class TorchTrainer:
             if not math.isfinite(losses[-1]):
                 break
         return losses
+
+    def release(self) -> None:
+        """See :class:`Trainer`."""
 
     def _step(self, batch: Batch, rate: float) -> float:
         for group in self.optimiser.param_groups:
@@ -232,7 +239,13 @@ def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress]:
     losses: list[float] = []
     for first, last, reports in chunks(training.steps):
         rates = [learning_rate(training, step) for step in range(first, last)]
-        new = trainer.run(list(itertools.islice(batches, last - first)), rates)
+        chunk = list(itertools.islice(batches, last - first))
+        if len(chunk) < last - first:
+            raise ValueError(
+                f"task {task.name!r}: training_batches ended after {first + len(chunk)} of "
+                f"{training.steps} steps; it must go on without end."
+            )
+        new = trainer.run(chunk, rates)
         if not math.isfinite(new[-1]):
             step = first + len(new)
             raise Diverged(f"the training loss is {new[-1]} at step {step} of {training.steps}")
@@ -243,6 +256,7 @@ def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress]:
     # Earlier steps show in the next loss; a metric such as accuracy may hide the last one.
     if not all(bool(p.isfinite().all()) for p in trainer.model.parameters()):
         raise Diverged(f"a weight is not finite after step {training.steps}, the last")
+    trainer.release()
 
 
 def chunks(steps: int) -> Iterator[tuple[int, int, bool]]:

@@ -9,7 +9,7 @@ import torch
 
 from workers.engine.interface import Engine
 from workers.engine.native.cell import SUFFIX
-from workers.engine.native.layer import run_native
+from workers.engine.native.layer import engine_cannot_see, run_native
 from workers.engine.native.library import NativeUnavailable, load
 from workers.engine.reference_engine import run_reference
 from workers.engine.torch_engine import run_torch
@@ -19,7 +19,7 @@ ENGINES: Mapping[str, Engine] = MappingProxyType(
 )
 AUTO = "auto"
 """The fastest engine for where the numbers lie: ``native`` on the CPU if there is a library, else
-``torch``."""
+``torch``; ``torch`` too while torch traces, compiles or transforms the model."""
 
 
 def check_engine(engine: str) -> str:
@@ -40,9 +40,21 @@ def engine_for(engine: str, device: torch.device, dtype: torch.dtype = torch.flo
     """The engine that a name stands for where numbers of a type lie on a device."""
     if engine != AUTO:
         return engine
-    if device.type != "cpu" or dtype not in SUFFIX:
+    if device.type != "cpu" or dtype not in SUFFIX or engine_cannot_see():
         return "torch"
     return "torch" if why_not_native() else "native"
+
+
+def engine_here(engine: str) -> str:
+    """The engine that a name stands for on the device this process trains on: the GPU it may see,
+    else the CPU."""
+    return engine_for(engine, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def why_slow(engine: str) -> str:
+    """Why ``auto`` must train with torch on the CPU here, in one line; empty if it need not."""
+    on_gpu = torch.cuda.is_available()
+    return "" if engine != AUTO or on_gpu else why_not_native()
 
 
 def why_not_native() -> str:

@@ -75,7 +75,8 @@ class Task(Protocol):
         ...
 
     def training_batches(self, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Batches of the training part, without end."""
+        """Batches of the training part, without end, each with memory of its own: several are
+        taken at once."""
         ...
 
     def scoring_batches(self, part: Literal["validation", "test"]) -> Iterator[Batch]:
@@ -97,6 +98,8 @@ def declared_loss(task: Task) -> str | None:
     A subclass or wrapper with a loss of its own must not be trained on the one it inherited a
     name for.
     """
+    if "loss" in getattr(task, "__dict__", {}):
+        return None
     for owner in type(task).__mro__:
         if "loss" in vars(owner):
             declared: str | None = vars(owner).get("training_loss")

@@ -153,12 +153,12 @@ def library() -> Functions:
             function(f"layer_bytes_{suffix}", [p, p, i, p]),
             function(f"layer_forward_{suffix}", [p] * 12),
             function(f"layer_backward_{suffix}", [p] * 13),
-            function(f"trainer_new_{suffix}", [p] * 4, p),
+            function(f"trainer_new_{suffix}", [p] * 3, p),
             function(f"trainer_free_{suffix}", [p]),
             function(f"trainer_bytes_{suffix}", [p, p], ctypes.c_int64),
             function(
                 f"trainer_run_{suffix}",
-                [p, p, ctypes.c_int64, ctypes.c_int64, *[p] * 7],
+                [p, p, ctypes.c_int64, ctypes.c_int64, *[p] * 8],
                 ctypes.c_int64,
             ),
         )

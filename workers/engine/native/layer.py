@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
 
 from genomes.program import Program
@@ -18,10 +19,23 @@ from workers.engine.native.cell import (
     sizes_of,
     threads,
 )
-from workers.engine.native.memory import BUFFERS, Lease
+from workers.engine.native.memory import BUFFERS
+from workers.engine.torch_engine import run_torch
 
 SCORED_STEPS = 32
 """Steps run together where no gradient is wanted, so that memory does not grow with the length."""
+
+
+def engine_cannot_see() -> bool:
+    """Whether torch is recording or transforming what is called, and sees only its own operations.
+
+    True while tracing, compiling, or inside ``torch.func``.
+    """
+    return (
+        torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        or torch.compiler.is_compiling()
+        or torch._C._functorch.maybe_current_level() is not None
+    )
 
 
 def run_native(
@@ -51,15 +65,24 @@ def run_native(
             raise ValueError(
                 f"x is {x.dtype} on {x.device}, but {name} are {given.dtype} on {given.device}."
             )
-    if x.shape[1] == 0:
-        return x.new_zeros(x.shape[0], 0, state.shape[2]), state
+    if engine_cannot_see():
+        raise ValueError(
+            "engine 'native' works on numbers in memory, so torch cannot trace, compile or "
+            "transform it. Use engine 'auto' or 'torch'."
+        )
+    if x.shape[1] == 0:  # nothing to compute, but whoever differentiates wants a graph
+        return run_torch(program, flat, x, state, lengths, mask)
     cell = native_cell(program, x.shape[2], state.shape[2], mask is not None)
     if lengths is None:
         return _run(cell, flat, x, state, mask, None)
     # The library wants the longest first: those alive at a step are then the first rows.
     order = torch.sort(lengths, descending=True, stable=True).indices
     back = torch.argsort(order)
-    alive = (lengths[None, :] > torch.arange(x.shape[0])[:, None]).sum(1).to(torch.int32)
+    alive = (
+        (lengths[None, :] > torch.arange(x.shape[0], device=x.device)[:, None])
+        .sum(1)
+        .to(torch.int32)
+    )
     sorted_mask = None if mask is None else mask[:, order]
     y, final = _run(cell, flat, x[:, order], state[:, order], sorted_mask, alive)
     return y[:, back], final[:, back]
@@ -74,7 +97,7 @@ def _run(
     alive: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     wanted = torch.is_grad_enabled() and any(t.requires_grad for t in (flat, x, state))
-    if wanted:
+    if wanted or forward_ad._current_level >= 0:  # which then says that there is no such derivative
         result: tuple[Tensor, Tensor] = _Run.apply(  # type: ignore[no-untyped-call]
             cell, flat, x, state, mask, alive
         )
@@ -106,7 +129,7 @@ def _forward(
     state: Tensor,
     mask: Tensor | None,
     alive: Tensor | None,
-) -> tuple[Tensor, Tensor, Lease]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs, final states, and the values to keep for the backward pass."""
     flat, x, state = flat.contiguous(), x.contiguous(), state.contiguous()
     mask = None if mask is None else mask.contiguous()
@@ -120,15 +143,15 @@ def _forward(
     library().typed[x.dtype].layer_forward(
         cell.handle.address,
         sizes_of(steps, batch).ctypes.data,
-        None if alive is None else alive.data_ptr(),
-        None if mask is None else mask.data_ptr(),
+        _address(alive),
+        _address(mask),
         flat.data_ptr(),
         x.data_ptr(),
         state.data_ptr(),
         y.data_ptr(),
         final.data_ptr(),
-        values.address,
-        scratch.address,
+        values.data_ptr(),
+        scratch.data_ptr(),
         threads(torch.get_num_threads()),
     )
     return y, final, values
@@ -145,41 +168,48 @@ class _Run(torch.autograd.Function):
         mask: Tensor | None,
         alive: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        y, final, ctx.values = _forward(cell, flat, x, state, mask, alive)
-        ctx.save_for_backward(flat)
+        y, final, values = _forward(cell, flat, x, state, mask, alive)
+        ctx.save_for_backward(flat, values)
+        ctx.set_materialize_grads(False)  # None says zero without a tensor of zeros
         ctx.cell, ctx.alive, ctx.masked = cell, alive, mask is not None
         ctx.shapes = x.shape, state.shape
         return y, final
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor | None, dfinal: Tensor | None) -> tuple[Tensor | None, ...]:
         cell: NativeCell = ctx.cell
-        (flat,) = ctx.saved_tensors
-        flat, dy, dfinal = flat.contiguous(), dy.contiguous(), dfinal.contiguous()
+        flat, values = ctx.saved_tensors
+        flat = flat.contiguous()
+        dy = None if dy is None else dy.contiguous()
+        dfinal = None if dfinal is None else dfinal.contiguous()
         x_shape, state_shape = ctx.shapes
         steps, batch, _ = x_shape
         needed = layer_bytes(cell, steps, batch, ctx.masked, flat.dtype)
         scratch = BUFFERS.lend(needed[2], lambda: _what(steps, batch, state_shape[2]))
         dflat = torch.empty_like(flat) if cell.complete else torch.zeros_like(flat)
         dx = flat.new_empty(x_shape) if ctx.needs_input_grad[2] else None
-        dstate = flat.new_empty(state_shape)
+        dstate = flat.new_empty(state_shape) if ctx.needs_input_grad[3] else None
         library().typed[flat.dtype].layer_backward(
             cell.handle.address,
             sizes_of(steps, batch).ctypes.data,
-            None if ctx.alive is None else ctx.alive.data_ptr(),
+            _address(ctx.alive),
             flat.data_ptr() if ctx.masked else None,  # a flag: the mask lies among the values
             flat.data_ptr(),
-            dy.data_ptr(),
-            dfinal.data_ptr(),
+            _address(dy),
+            _address(dfinal),
             dflat.data_ptr(),
-            None if dx is None else dx.data_ptr(),
-            dstate.data_ptr(),
-            ctx.values.address,
-            scratch.address,
+            _address(dx),
+            _address(dstate),
+            values.data_ptr(),
+            scratch.data_ptr(),
             threads(torch.get_num_threads()),
         )
         return None, dflat, dx, dstate, None, None
+
+
+def _address(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def _what(steps: int, batch: int, hidden: int) -> str:

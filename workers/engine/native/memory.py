@@ -8,9 +8,13 @@ passes before one backward pass work in two buffers.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,7 +23,9 @@ RESERVE = 64 << 20
 UNCHECKED = 32 << 20
 """Requests up to so many bytes are not held against the memory that is free."""
 KEPT = 8
-"""Free buffers that are kept."""
+"""Free buffers that are kept at most."""
+
+Bytes = npt.NDArray[np.uint8]
 
 
 class NotEnoughMemory(MemoryError):
@@ -27,21 +33,36 @@ class NotEnoughMemory(MemoryError):
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
-    """Memory this process may still take, by the kernel and the control group; None if unknown."""
+    """Memory this process may still take, by the kernel and the control group; None if unknown.
+
+    A control group counts the files it has read as used, though they make room when asked to.
+    """
     found = []
     meminfo = _text(root / "proc/meminfo")
     for line in (meminfo or "").splitlines():
         if line.startswith("MemAvailable:"):
             found.append(int(line.split()[1]) * 1024)
     group = root / "sys/fs/cgroup"
-    for limit, usage in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for limit, usage, statistics, prefix in (
+        ("memory.max", "memory.current", "memory.stat", ""),
+        (
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+            "memory/memory.stat",
+            "total_",
+        ),
     ):
         most, used = _text(group / limit), _text(group / usage)
         if most and used and most.strip().isdigit():
-            found.append(max(0, int(most) - int(used)))
+            files = _file_pages(_text(group / statistics) or "", prefix)
+            found.append(max(0, int(most) - max(0, int(used) - files)))
     return min(found) if found else None
+
+
+def _file_pages(statistics: str, prefix: str) -> int:
+    wanted = {f"{prefix}inactive_file", f"{prefix}active_file"}
+    rows = (line.split() for line in statistics.splitlines())
+    return sum(int(row[1]) for row in rows if len(row) == 2 and row[0] in wanted)
 
 
 def check_fits(wanted: int, what: str, available: int | None = None) -> None:
@@ -60,53 +81,79 @@ def check_fits(wanted: int, what: str, available: int | None = None) -> None:
         )
 
 
-class Lease:
-    """A buffer lent out; it goes back when nobody holds the lease any more."""
+class _Lent(np.ndarray[Any, np.dtype[np.uint8]]):
+    """The bytes of a buffer; when the tensor over them is freed, they go back."""
 
-    def __init__(self, buffer: Tensor, home: Buffers) -> None:
-        self.buffer, self.home = buffer, home
-        self.address = buffer.data_ptr()
+    home: Buffers | None = None  # a slice of one has none
+    buffer: Bytes
 
     def __del__(self) -> None:
-        self.home.give_back(self.buffer)
+        if self.home is not None:
+            self.home.give_back(self.buffer)
 
 
 class Buffers:
     """Free buffers; used from several threads."""
 
     def __init__(self) -> None:
-        self._free: list[Tensor] = []
+        self._free: list[Bytes] = []
         self._lock = threading.Lock()
+        # What comes back waits here: a lender that is interrupted by the garbage collector must
+        # not meet its own lock, and appending to a deque needs none.
+        self._returned: deque[Bytes] = deque()
 
-    def lend(self, size: int, what: Callable[[], str]) -> Lease:
-        """A buffer of at least so many bytes, with any content; ``what`` names who wants it.
+    def lend(self, size: int, what: Callable[[], str]) -> Tensor:
+        """A tensor of at least so many bytes, with any content; ``what`` names who wants it.
+
+        The buffer goes back when the tensor's storage is freed, by whoever held it last.
 
         Raises:
             NotEnoughMemory: If there is not enough memory for it.
         """
         with self._lock:
+            self._collect()
             # Much too large a buffer would be held by a small need while a large one waits.
-            fitting = [b for b in self._free if size <= b.numel() <= 4 * size + (1 << 20)]
+            fitting = [b for b in self._free if size <= b.size <= 4 * size + (1 << 20)]
             if fitting:
-                best = min(fitting, key=lambda b: b.numel())
+                best = min(fitting, key=lambda b: b.size)
                 self._free = [b for b in self._free if b is not best]
-                return Lease(best, self)
-        try:
-            check_fits(size, what())
-        except NotEnoughMemory:
-            self.clear()  # what was kept for later counts as used
-            check_fits(size, what())
-        return Lease(torch.empty(max(size, 1), dtype=torch.uint8), self)
+                return self._tensor(best)
+            self._free = []  # those of another model's sizes
+        check_fits(size, what())
+        return self._tensor(torch.empty(max(size, 1), dtype=torch.uint8, device="cpu").numpy())
 
-    def give_back(self, buffer: Tensor) -> None:
-        """Keep a buffer for the next who needs one; the oldest goes if there are too many."""
-        with self._lock:
-            self._free = [*self._free, buffer][-KEPT:]
+    def give_back(self, buffer: Bytes) -> None:
+        """Keep a buffer for the next who needs one."""
+        self._returned.append(buffer)
+
+    def check(self, wanted: int, what: str) -> None:
+        """:func:`check_fits`, where what is kept for later counts as free."""
+        try:
+            check_fits(wanted, what)
+        except NotEnoughMemory:
+            self.clear()
+            check_fits(wanted, what)
 
     def clear(self) -> None:
         """Let go of all free buffers."""
         with self._lock:
+            self._collect()
             self._free = []
+
+    def free_bytes(self) -> int:
+        """Bytes of the buffers that wait for use."""
+        with self._lock:
+            self._collect()
+            return sum(b.size for b in self._free)
+
+    def _collect(self) -> None:
+        while self._returned:
+            self._free = [*self._free, self._returned.popleft()][-KEPT:]
+
+    def _tensor(self, buffer: Bytes) -> Tensor:
+        lent = buffer.view(_Lent)
+        lent.home, lent.buffer = self, buffer
+        return torch.from_numpy(lent)
 
 
 BUFFERS = Buffers()

@@ -9,7 +9,7 @@
 namespace evo {
 
 // Clipping multiplies gradients by this: limit / (norm + 1e-6), at most 1. A norm that overflows
-// gives 0: the step is left out; a NaN stays a NaN and ends the training at the next loss.
+// gives 0: the step counts as one of zero gradients; a NaN stays a NaN and ends the training at the next loss.
 template <class R> R clip_factor(const R *g, long numbers, R limit) {
   constexpr long PIECE = 512;  // summed in R, the pieces in double: accurate and fast
   double total = 0;

@@ -39,9 +39,8 @@ EVO_NOINLINE void take_rows(View<R> y, View<const R> a, const int32_t *index, lo
                       Rows rows) {
   for (long j = 0; j < panel_count; ++j)
     for (long r = rows.first; r < rows.last; ++r)
-      std::memcpy(y.p + j * y.stride + r * PANEL<R>,
-                  a.p + j * a.stride + long(index ? index[r] : r) * PANEL<R>,
-                  PANEL<R> * sizeof(R));
+      copy_line(y.p + j * y.stride + r * PANEL<R>,
+                a.p + j * a.stride + long(index ? index[r] : r) * PANEL<R>, PANEL<R>);
 }
 
 // An instruction that is neither LINEAR nor LOAD. `v` are the slots; `vector` a vector of the

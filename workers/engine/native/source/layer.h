@@ -96,20 +96,38 @@ template <class R> class Layer : public LayerMemory<R> {
       });
     }
   }
-  // Hands the gradient of the states before t0 on to the block before, [t0 - its length, t0).
-  void carry(long t0, Rows rows) {
-    const long length = std::min(block, t0);
+  // Hands the gradient of the states before a block on to the block before it.
+  void carry(Rows rows) {
     for (int k = 0; k < cell.states; ++k)
-      map<R, false>(g_[k].at(length * batch), wide, rows, [](Vec<R> a) { return a; },
+      map<R, false>(g_[k].at(block * batch), wide, rows, [](Vec<R> a) { return a; },
                     constant(g_[k]));
   }
   void backward_table(Rows rows) { backward_static(statics_.data(), rows); }
+
+  // Adds the gradients of a block to the rows of the table they were taken from.
+  EVO_NOINLINE void scatter(long t0, long t1) {
+    for (const Instruction &i : cell.steps.forward) {
+      const int slot = i.op == LOAD ? i.sources[0] : i.op == LINEAR ? i.start : -1;
+      if (slot < 0) continue;
+      const long count = slot ? wide : panels<R>(cell.input);
+      each_run(t0, t1, {0, batch}, [&](long first, long last) {
+        for (long j = 0; j < count; ++j) {
+          const R *from = g_[i.target].p + j * g_[i.target].stride;
+          R *to = static_g_[slot].p + j * static_g_[slot].stride;
+          for (long r = first; r < last; ++r) {
+            R *line = to + long(index[t0 * batch + r]) * PANEL<R>;
+            for (int c = 0; c < PANEL<R>; c += WIDTH<R>)
+              store(line + c, load(line + c) + load(from + r * PANEL<R> + c));
+          }
+        }
+      });
+    }
+  }
 
   // Weight gradients fall into pieces that any thread may take.
   int pieces() const { return int(pieces_.size()); }
   void piece_of_block(int k, long t0, long t1) {
     Piece &piece = pieces_[k];
-    if (k == 0 && table) scatter(t0, t1);
     if (table && !piece.of_steps) return;
     each_run(t0, t1, {0, batch}, [&](long first, long last) {
       weights_of(piece, t0 * batch + first, first, last - first);
@@ -235,26 +253,6 @@ template <class R> class Layer : public LayerMemory<R> {
     for (const Move &m : cell.statics.backward) {
       if (m.gather >= 0 && cell.statics.gathers[m.gather].slot == 0 && !wants_input_) continue;
       move_back(cell.statics, m, v, static_g_.data(), rows);
-    }
-  }
-
-  // Adds the gradients of a block to the rows of the table they were taken from.
-  EVO_NOINLINE void scatter(long t0, long t1) {
-    for (const Instruction &i : cell.steps.forward) {
-      const int slot = i.op == LOAD ? i.sources[0] : i.op == LINEAR ? i.start : -1;
-      if (slot < 0) continue;
-      const long count = slot ? wide : panels<R>(cell.input);
-      each_run(t0, t1, {0, batch}, [&](long first, long last) {
-        for (long j = 0; j < count; ++j) {
-          const R *from = g_[i.target].p + j * g_[i.target].stride;
-          R *to = static_g_[slot].p + j * static_g_[slot].stride;
-          for (long r = first; r < last; ++r) {
-            R *line = to + long(index[t0 * batch + r]) * PANEL<R>;
-            for (int c = 0; c < PANEL<R>; c += WIDTH<R>)
-              store(line + c, load(line + c) + load(from + r * PANEL<R> + c));
-          }
-        }
-      });
     }
   }
 

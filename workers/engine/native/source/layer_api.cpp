@@ -27,6 +27,7 @@ template <class R> void bytes(const void *cell, const int64_t *sizes, int masked
   result[2] = backward.used();
 }
 
+// `state` null: zeros.
 template <class R>
 void forward(const void *cell, const int64_t *sizes, const int32_t *alive, const R *mask,
              const R *flat, const R *x, const R *state, R *y, R *final, void *values,
@@ -40,7 +41,8 @@ void forward(const void *cell, const int64_t *sizes, const int32_t *alive, const
   const Cell &c = layer.cell;
   const long B = layer.batch, H = layer.hidden, I = c.input;
   for (int k = 0; k < c.states; ++k) {
-    read_rows(layer.state(k, -1), state + k * B * H, H, B, H);
+    if (state) read_rows(layer.state(k, -1), state + k * B * H, H, B, H);
+    else fill_zero(layer.state(k, -1), B, H);
     if (mask) read_rows(layer.mask(k), mask + k * B * H, H, B, H);
   }
   auto before = [&](long t0, long t1, Rows rows) {
@@ -63,6 +65,7 @@ void forward(const void *cell, const int64_t *sizes, const int32_t *alive, const
   forward_all(layer, *call.pool, before, after);
 }
 
+// `dy` and `dfinal` null: zeros. `dx` and `dstate` null: not wanted.
 template <class R>
 void backward(const void *cell, const int64_t *sizes, const int32_t *alive, const R *mask,
               const R *flat, const R *dy, const R *dfinal, R *dflat, R *dx, R *dstate,
@@ -76,9 +79,10 @@ void backward(const void *cell, const int64_t *sizes, const int32_t *alive, cons
   const Cell &c = layer.cell;
   const long B = layer.batch, H = layer.hidden, I = c.input;
   for (int k = 0; k < c.states; ++k)
-    read_rows(layer.end_gradient(k), dfinal + k * B * H, H, B, H);
+    if (dfinal) read_rows(layer.end_gradient(k), dfinal + k * B * H, H, B, H);
+    else fill_zero(layer.end_gradient(k), B, H);
   auto add = [&](long t, View<R> g, Rows rows) {
-    add_rows(g, dy + t * B * H, H, rows.first, rows.last, H);
+    if (dy) add_rows(g, dy + t * B * H, H, rows.first, rows.last, H);
   };
   auto after = [&](long t0, long t1, Rows rows) {
     for (long t = t0; dx && t < t1; ++t) {
@@ -89,7 +93,7 @@ void backward(const void *cell, const int64_t *sizes, const int32_t *alive, cons
     }
   };
   backward_all(layer, *call.pool, [](long, long) {}, add, after);
-  for (int k = 0; k < c.states; ++k)
+  for (int k = 0; dstate && k < c.states; ++k)
     write_rows(dstate + k * B * H, constant(layer.start_gradient(k)), H, B, H);
   layer.unpack_gradients(dflat);
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "activations.h"
 #include "view.h"
@@ -9,9 +10,9 @@
 namespace evo {
 
 // A logit that no softmax notices; what pads a row of logits.
-template <class R> constexpr R NO_LOGIT = R(-1e30);
+template <class R> constexpr R NO_LOGIT = std::numeric_limits<R>::lowest();
 
-// All lanes joined pairwise, in an order that the compiler turns into a few shuffles.
+// All lanes joined pairwise, halves first, in an order the compiler can keep in registers.
 template <class R, class F> inline R joined(Vec<R> v, F &&f) {
   R lanes[WIDTH<R>];
   store(lanes, v);

@@ -204,7 +204,7 @@ template <class R> EVO_NOINLINE void pack_backward(R *to, const R *w, long rows,
   for (long j = 0; j < inner; j += P) {
     const long width = std::min<long>(P, inner - j);
     for (long k = 0; k < rows; ++k, to += P) {
-      std::memcpy(to, w + k * step + j, width * sizeof(R));
+      copy_line(to, w + k * step + j, width);
       for (long c = width; c < P; ++c) to[c] = 0;
     }
   }
@@ -215,7 +215,7 @@ template <class R> EVO_NOINLINE void unpack(R *to, const R *c, long rows, long i
   for (long j = 0; j < inner; j += P) {
     const long width = std::min<long>(P, inner - j);
     const R *from = c + (j / P) * outer_rows<R>(rows) * P;
-    for (long k = 0; k < rows; ++k) std::memcpy(to + k * step + j, from + k * P, width * sizeof(R));
+    for (long k = 0; k < rows; ++k) copy_line(to + k * step + j, from + k * P, width);
   }
 }
 template <class R> inline long packed_forward(long rows, long inner) {

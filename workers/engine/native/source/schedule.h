@@ -42,10 +42,11 @@ void backward_all(Layer<R> &layer, Pool &pool, Ahead &&ahead, Add &&add, After &
       after(t0, t1, rows);
     });
     pool.run([&](int k) {
+      if (k == 0 && layer.table) layer.scatter(t0, t1);
       for (int piece = k; piece < layer.pieces(); piece += pool.size())
         layer.piece_of_block(piece, t0, t1);
     });
-    if (t0 > 0) layer.carry(t0, {0, layer.batch});
+    if (t0 > 0) layer.carry({0, layer.batch});
   }
   if (!layer.table) return;
   pool.run([&](int k) { layer.backward_table(share(layer.table, k, pool.size())); });

@@ -38,8 +38,8 @@ struct Step {
 
 template <class R> class Trainer {
  public:
-  Trainer(const Cell &cell, const Plan &plan, const int64_t *layer_offsets, Pool &pool)
-      : cell_(cell), plan_(plan), pool_(pool), offsets_(layer_offsets, layer_offsets + plan.layers),
+  Trainer(const Cell &cell, const Plan &plan, const int64_t *layer_offsets)
+      : cell_(cell), plan_(plan), offsets_(layer_offsets, layer_offsets + plan.layers),
         projection_(cell.hidden, plan.front == PROJECTION ? plan.symbols : 1, 1),
         head_(plan.outputs, cell.hidden, plan.head == MEAN_AND_LAST ? 2 : 1),
         place_of_(plan.front == EMBEDDING ? plan.symbols : 0, -1) {}
@@ -65,7 +65,9 @@ template <class R> class Trainer {
   }
 
   // One optimiser step; returns the loss. Where that is no finite number, nothing is changed.
-  double run(const Step &s, R *p, R *g, R *m, R *v, R *state, long count, void *memory) {
+  double run(const Step &s, R *p, R *g, R *m, R *v, R *state, long count, void *memory,
+             Pool &pool) {
+    pool_ = &pool;
     Arena arena(memory);
     if (plan_.front == EMBEDDING) list_tokens(s);
     begin(s, arena, long(tokens_.size()));
@@ -74,14 +76,14 @@ template <class R> class Trainer {
     if (!std::isfinite(loss)) return loss;
     keep_state(s, state);
     const R factor = clip_factor(g, long(plan_.numbers), R(s.clip));
-    adam(p, g, m, v, long(plan_.numbers), factor, s.rate, count, pool_);
+    adam(p, g, m, v, long(plan_.numbers), factor, s.rate, count, *pool_);
     return loss;
   }
 
  private:
   const Cell &cell_;
   const Plan plan_;
-  Pool &pool_;
+  Pool *pool_ = nullptr;  // of the present call
   std::vector<int64_t> offsets_;
   Dense<R> projection_, head_;
   std::vector<std::unique_ptr<Layer<R>>> layers_;
@@ -158,7 +160,7 @@ template <class R> class Trainer {
       }
       if (l == 0) begin_input(s, p);
       auto before = [&](long t0, long t1, Rows rows) { input(s, p, l, t0, t1, rows); };
-      forward_all(layer, pool_, before, [](long, long, Rows) {});
+      forward_all(layer, *pool_, before, [](long, long, Rows) {});
     }
     // Past the end of a sequence a layer emits zero; a head for each step sees that.
     for (long t = 0; s.alive && plan_.head == EACH_STEP && t < s.steps; ++t)
@@ -241,7 +243,7 @@ template <class R> class Trainer {
       auto after = [&](long t0, long t1, Rows rows) {
         for (long t = t0; !layer.table && t < t1; ++t) hand_down(s, l, t, t0, rows);
       };
-      backward_all(layer, pool_, ahead, add, after);
+      backward_all(layer, *pool_, ahead, add, after);
       layer.unpack_gradients(g + offsets_[l]);
     }
     head_.end(g + plan_.head_weight, g + plan_.head_bias);
@@ -267,7 +269,7 @@ template <class R> class Trainer {
   void front_gradient(const Step &s, R *g) {
     const long H = cell_.hidden, all = s.steps * s.batch;
     if (plan_.front == PROJECTION) {
-      projection_.weight_gradient(front_gradient_, &features_, {0, all}, pool_);
+      projection_.weight_gradient(front_gradient_, &features_, {0, all}, *pool_);
       projection_.end(g + plan_.front_weight, g + plan_.front_bias);
       return;
     }
@@ -313,13 +315,13 @@ template <class R> class Trainer {
   void step_head(const Step &s, long t0, long t1, R scale) {
     const long first = t0 * s.batch, count = (t1 - t0) * s.batch;
     View<R> in = top().output(t0), out = from_above_.back().at(first);
-    pool_.run([&](int k) {
-      const Rows rows = share(count, k, pool_.size());
+    pool_->run([&](int k) {
+      const Rows rows = share(count, k, pool_->size());
       head_.forward(logits_, &in, rows);
       losses(s, first, scale, rows);
       head_.input_gradient(out, logits_, 0, rows);
     });
-    head_.weight_gradient(logits_, &in, {0, count}, pool_);
+    head_.weight_gradient(logits_, &in, {0, count}, *pool_);
   }
   void sequence_head(const Step &s, R scale) {
     const long B = s.batch, H = cell_.hidden;
@@ -338,7 +340,7 @@ template <class R> class Trainer {
     head_.forward(logits_, parts_, {0, B});
     losses(s, 0, scale, {0, B});
     for (long k = 0; k <= last_part; ++k) head_.input_gradient(part_gradients_[k], logits_, k, {0, B});
-    head_.weight_gradient(logits_, parts_, {0, B}, pool_);
+    head_.weight_gradient(logits_, parts_, {0, B}, *pool_);
   }
   void add_sequence_head(const Step &s, long t, View<R> gradient, Rows rows) {
     const long n = panels<R>(cell_.hidden);

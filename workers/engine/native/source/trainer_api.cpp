@@ -1,4 +1,4 @@
-// The C interface of whole training steps: what trainer.py calls.
+// The C interface of whole training steps: what workers/fused.py calls.
 #include <chrono>
 
 #include "api.h"
@@ -13,10 +13,10 @@ namespace {
 // not exist: nothing of that batch is run.
 template <class R>
 int64_t run(Trainer<R> &trainer, const Step *steps, int64_t count, int64_t done, R *p, R *g, R *m,
-            R *v, R *state, void *memory, double *losses) {
+            R *v, R *state, void *memory, double *losses, Pool &pool) {
   for (int64_t k = 0; k < count; ++k) {
     if (!trainer.in_range(steps[k])) return -1 - k;
-    losses[k] = trainer.run(steps[k], p, g, m, v, state, long(done + k + 1), memory);
+    losses[k] = trainer.run(steps[k], p, g, m, v, state, long(done + k + 1), memory, pool);
     if (!std::isfinite(losses[k])) return k + 1;
   }
   return count;
@@ -26,9 +26,9 @@ int64_t run(Trainer<R> &trainer, const Step *steps, int64_t count, int64_t done,
 
 #define EVO_TRAINER(R, NAME)                                                                      \
   EVO_API void *evo_trainer_new_##NAME(const void *cell, const int64_t *plan,                     \
-                                       const int64_t *layer_offsets, void *pool) {                \
+                                       const int64_t *layer_offsets) {                            \
     return new Trainer<R>(*static_cast<const Cell *>(cell), *reinterpret_cast<const Plan *>(plan),\
-                          layer_offsets, *static_cast<Pool *>(pool));                             \
+                          layer_offsets);                                                         \
   }                                                                                               \
   EVO_API void evo_trainer_free_##NAME(void *trainer) { delete static_cast<Trainer<R> *>(trainer); }\
   EVO_API int64_t evo_trainer_bytes_##NAME(void *trainer, const Step *step) {                     \
@@ -36,9 +36,9 @@ int64_t run(Trainer<R> &trainer, const Step *steps, int64_t count, int64_t done,
   }                                                                                               \
   EVO_API int64_t evo_trainer_run_##NAME(void *trainer, const Step *steps, int64_t count,         \
                                          int64_t done, R *p, R *g, R *m, R *v, R *state,          \
-                                         void *memory, double *losses) {                          \
+                                         void *memory, double *losses, void *pool) {              \
     return run(*static_cast<Trainer<R> *>(trainer), steps, count, done, p, g, m, v, state, memory,\
-               losses);                                                                           \
+               losses, *static_cast<Pool *>(pool));                                               \
   }
 
 EVO_TRAINER(float, f32)
@@ -47,7 +47,7 @@ EVO_TRAINER(double, f64)
 // The rate of the product's micro-kernel on data in the nearest cache, in GFLOP/s.
 EVO_API double evo_peak() {
   constexpr long inner = 64, rows = 16;
-  alignas(64) static thread_local float a[rows * PANEL<float> * 4], w[inner * PANEL<float>],
+  alignas(64) static thread_local float a[rows * inner], w[inner * PANEL<float>],
       out[rows * PANEL<float>];
   Factor<float> factor{{a, rows * PANEL<float>}, w, inner};
   double best = 0;

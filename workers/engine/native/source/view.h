@@ -32,6 +32,16 @@ template <class R> inline long numbers_for(long rows, long columns) {
   return panels<R>(columns) * stride_for<R>(rows);
 }
 
+// One line of a panel, or the `width` numbers of it that a narrower value has.
+template <class R> inline void copy_line(R *to, const R *from, long width) {
+  if (width == PANEL<R>) {
+    store(to, load(from));
+    store(to + WIDTH<R>, load(from + WIDTH<R>));
+  } else {
+    std::memcpy(to, from, width * sizeof(R));
+  }
+}
+
 // Row-major (rows x columns, `step` numbers from row to row) into a view.
 template <class R>
 inline void read_rows(View<R> to, const R *from, long step, long rows, long columns) {
@@ -39,7 +49,7 @@ inline void read_rows(View<R> to, const R *from, long step, long rows, long colu
     const long width = std::min<long>(PANEL<R>, columns - j * PANEL<R>);
     for (long r = 0; r < rows; ++r) {
       R *t = to.p + j * to.stride + r * PANEL<R>;
-      std::memcpy(t, from + r * step + j * PANEL<R>, width * sizeof(R));
+      copy_line(t, from + r * step + j * PANEL<R>, width);
       for (long c = width; c < PANEL<R>; ++c) t[c] = 0;
     }
   }
@@ -49,10 +59,10 @@ inline void write_rows(R *to, View<const R> from, long step, long rows, long col
   for (long j = 0; j * PANEL<R> < columns; ++j) {
     const long width = std::min<long>(PANEL<R>, columns - j * PANEL<R>);
     for (long r = 0; r < rows; ++r)
-      std::memcpy(to + r * step + j * PANEL<R>, from.p + j * from.stride + r * PANEL<R>,
-                  width * sizeof(R));
+      copy_line(to + r * step + j * PANEL<R>, from.p + j * from.stride + r * PANEL<R>, width);
   }
 }
+
 // Calls f(place in the view, place in the row-major matrix) for each number of rows [first, last).
 template <class R, class F>
 inline void with_rows(View<R> to, const R *from, long step, long first, long last, long columns,
@@ -62,7 +72,10 @@ inline void with_rows(View<R> to, const R *from, long step, long first, long las
     for (long r = first; r < last; ++r) {
       R *__restrict t = to.p + j * to.stride + r * PANEL<R>;
       const R *__restrict v = from + r * step + j * PANEL<R>;
-      for (long c = 0; c < width; ++c) f(t[c], v[c]);
+      if (width == PANEL<R>)  // a length the compiler knows
+        for (long c = 0; c < PANEL<R>; ++c) f(t[c], v[c]);
+      else
+        for (long c = 0; c < width; ++c) f(t[c], v[c]);
     }
   }
 }
