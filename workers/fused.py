@@ -71,6 +71,7 @@ class FusedTrainer:
         self.gradient, self.first, self.second = (torch.zeros_like(self.flat) for _ in range(3))
         self.state: Tensor | None = None
         self.done = 0
+        self.bytes_by_size: dict[tuple[int, int], int] = {}
         masked = layer.recurrent_dropout > 0
         self.drops = bool(model.recurrent.dropout or layer.input_dropout or masked)
         cell = native_cell(layer.program, layer.input_size, layer.hidden_size, masked)
@@ -115,7 +116,8 @@ class FusedTrainer:
             ValueError: If a batch does not fit the model, or does not go on from the one before.
             NotEnoughMemory: If a batch does not fit into memory.
         """
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         losses: list[float] = []
         for chunk in self._chunks(list(zip(batches, rates, strict=True))):
             losses += self._run(chunk)
@@ -149,10 +151,7 @@ class FusedTrainer:
         for step, (batch, rate) in zip(steps, chunk, strict=True):
             self._fill(step, batch, rate, keep)
         functions = library().typed[self.dtype]
-        largest = {(step.steps, step.batch): step for step in steps}.values()
-        needed = max(
-            functions.trainer_bytes(self._handle.address, ctypes.addressof(s)) for s in largest
-        )
+        needed = max(self._bytes_of(step) for step in steps)
         memory = BUFFERS.lend(needed, self._what)
         losses = np.zeros(len(chunk))
         state = self._state_for(chunk[0][0])
@@ -175,6 +174,17 @@ class FusedTrainer:
             self._refuse(chunk[-1 - ran][0])
         self.done += ran - (not np.isfinite(losses[ran - 1]))
         return [float(loss) for loss in losses[:ran]]
+
+    def _bytes_of(self, step: Any) -> int:
+        """What a step takes at most: by its sizes, for whether there are masks never changes."""
+        sizes = step.steps, step.batch
+        if sizes not in self.bytes_by_size:
+            self.bytes_by_size[sizes] = (
+                library()
+                .typed[self.dtype]
+                .trainer_bytes(self._handle.address, ctypes.addressof(step))
+            )
+        return self.bytes_by_size[sizes]
 
     def _what(self) -> str:
         layer = self.layers[0]

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "activations.h"
+#include "transpose.h"
 #include "view.h"
 
 namespace evo {
@@ -12,21 +13,22 @@ namespace evo {
 // A logit that no softmax notices; what pads a row of logits.
 template <class R> constexpr R NO_LOGIT = std::numeric_limits<R>::lowest();
 
-// All lanes joined pairwise, halves first, in an order the compiler can keep in registers.
-template <class R, class F> inline R joined(Vec<R> v, F &&f) {
-  R lanes[WIDTH<R>];
-  store(lanes, v);
-  EVO_UNROLL for (int half = WIDTH<R> / 2; half; half /= 2)
-    EVO_UNROLL for (int c = 0; c < half; ++c) lanes[c] = f(lanes[c], lanes[c + half]);
-  return lanes[0];
-}
-
 // The cross-entropy of a row is log(total) + rest; see `sum_of_losses`.
 struct RowLoss { double total, rest; };
 
+// One vector for each of WIDTH rows, joined lane by lane: lane r of the result is that of row r.
+template <class R, class F> inline Vec<R> joined(R *rows, F &&f) {
+  constexpr int W = WIDTH<R>;
+  R lanes[W * W];
+  transpose(lanes, W, rows, W);
+  Vec<R> v = load(lanes);
+  EVO_UNROLL for (int c = 1; c < W; ++c) v = f(v, load(lanes + c * W));
+  return v;
+}
+
 // Cross-entropy of rows [first, last); logits become weight * (softmax - target). Row r predicts
-// targets[r]; a target `ignored` counts for nothing. Three passes, so that what one row waits for
-// (its maximum, its total) is long there when the next pass comes to it.
+// targets[r]; a target `ignored` counts for nothing. WIDTH rows at a time, so that their maxima and
+// totals are vectors too.
 template <class R>
 EVO_NOINLINE void cross_entropy(View<R> logits, long first, long last, long columns,
                                 const int64_t *targets, int64_t ignored, R weight,
@@ -38,36 +40,43 @@ EVO_NOINLINE void cross_entropy(View<R> logits, long first, long last, long colu
     for (long j = 0; j < whole; ++j, p += logits.stride) f(p), f(p + W);
     for (long i = 2 * whole; i < vectors; ++i, p += W) f(p);
   };
-  for (long r = first; r < last; ++r) {
-    Vec<R> most = load(logits.p + r * P);
-    each(r, [&](R *p) {
-      const Vec<R> z = load(p);
-      most = z > most ? z : most;
-    });
-    losses[r].rest = joined<R>(most, [](R a, R b) { return a > b ? a : b; });
-  }
-  for (long r = first; r < last; ++r) {
-    const bool counts = targets[r] != ignored;
-    const long target = counts ? long(targets[r]) : 0;
-    const R chosen = logits.p[(target / P) * logits.stride + r * P + target % P];
-    const R highest = R(losses[r].rest);
-    Vec<R> sums{};
-    each(r, [&](R *p) {
-      const Vec<R> e = vexp<R>(load(p) - highest);
-      store(p, e);
-      sums += e;
-    });
-    const R total = joined<R>(sums, [](R a, R b) { return a + b; });
-    losses[r] = counts ? RowLoss{double(total), double(highest) - double(chosen)} : RowLoss{1, 0};
-  }
-  for (long r = first; r < last; ++r) {
-    if (targets[r] == ignored) {
-      fill_zero(logits.at(r), 1, columns);
-      continue;
+  R part[W * W] = {}, highest[W], total[W];
+  for (long r0 = first; r0 < last; r0 += W) {
+    const long count = std::min<long>(W, last - r0);
+    for (long r = 0; r < count; ++r) {
+      Vec<R> most = load(logits.p + (r0 + r) * P);
+      each(r0 + r, [&](R *p) {
+        const Vec<R> z = load(p);
+        most = z > most ? z : most;
+      });
+      store(part + r * W, most);
     }
-    const Vec<R> scale = splat(weight / R(losses[r].total));
-    each(r, [&](R *p) { store(p, load(p) * scale); });
-    logits.p[(targets[r] / P) * logits.stride + r * P + targets[r] % P] -= weight;
+    store(highest, joined<R>(part, [](Vec<R> a, Vec<R> b) { return b > a ? b : a; }));
+    for (long r = 0; r < count; ++r) {
+      const int64_t wanted = targets[r0 + r], target = wanted == ignored ? 0 : wanted;
+      const R chosen = logits.p[(target / P) * logits.stride + (r0 + r) * P + target % P];
+      losses[r0 + r].rest = double(highest[r]) - double(chosen);
+      Vec<R> sums{};
+      each(r0 + r, [&](R *p) {
+        const Vec<R> e = vexp<R>(load(p) - highest[r]);
+        store(p, e);
+        sums += e;
+      });
+      store(part + r * W, sums);
+    }
+    store(total, joined<R>(part, [](Vec<R> a, Vec<R> b) { return a + b; }));
+    for (long r = 0; r < count; ++r) {
+      const int64_t target = targets[r0 + r];
+      if (target == ignored) {
+        losses[r0 + r] = {1, 0};
+        fill_zero(logits.at(r0 + r), 1, columns);
+        continue;
+      }
+      losses[r0 + r].total = double(total[r]);
+      const Vec<R> scale = splat(weight / total[r]);
+      each(r0 + r, [&](R *p) { store(p, load(p) * scale); });
+      logits.p[(target / P) * logits.stride + (r0 + r) * P + target % P] -= weight;
+    }
   }
 }
 
