@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from genomes import Genome, published
 from workers import RecurrentLayer
 from workers.engine.native.cell import native_cell
 from workers.engine.native.layer import SCORED_STEPS
+from workers.engine.native.memory import BUFFERS
 
 
 def inputs_of(genome: Genome, steps: int, batch: int, width: int, seed: int = 5):
@@ -107,17 +109,12 @@ def test_without_gradients_masks_hold_for_all_steps() -> None:
 def test_without_gradients_the_memory_does_not_grow_with_the_length() -> None:
     _, layer = pair(published("gru"), 4, 4)
     sizes = []
-    for steps in (SCORED_STEPS, 20 * SCORED_STEPS):
+    for steps in (3 * SCORED_STEPS, 20 * SCORED_STEPS):
+        BUFFERS.clear()
         with torch.no_grad():
             layer(torch.zeros(steps, 2, 4, dtype=F64))
-        sizes.append(max(b.numel() for b in _free_buffers()))
-    assert sizes[1] == sizes[0]
-
-
-def _free_buffers() -> list[Tensor]:
-    from workers.engine.native.memory import BUFFERS
-
-    return BUFFERS._free
+        sizes.append(BUFFERS.free_bytes())
+    assert sizes[1] == sizes[0] > 0
 
 
 @pytest.mark.parametrize("genome", [EVERYTHING, RAW, published("lstm")])
@@ -218,6 +215,61 @@ def test_gradients_of_gradients_are_refused() -> None:
     (gradient,) = torch.autograd.grad(layer(x)[0].square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+def summed(layer: RecurrentLayer) -> Callable[[Tensor], Tensor]:
+    return lambda x: layer(x)[0].square().sum()
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda layer, x: torch.func.grad(summed(layer))(x),
+        lambda layer, x: torch.func.vmap(summed(layer))(torch.stack([x, x])),
+        lambda layer, x: torch.jit.trace(layer, (x,))(x)[0],
+    ],
+    ids=["grad", "vmap", "trace"],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_what_torch_records_or_transforms_is_refused_and_left_to_its_own_engine_by_auto(
+    transform: Callable[[RecurrentLayer, Tensor], Tensor],
+) -> None:
+    _, layer = pair(EVERYTHING, 4, 4)
+    x, _ = inputs_of(EVERYTHING, 3, 2, 4)
+    with pytest.raises(ValueError, match="torch cannot trace, compile or transform it. Use"):
+        transform(layer, x)
+    layer.engine = "auto"
+    got = transform(layer, x).detach()
+    layer.engine = "torch"
+    assert_close(got, transform(layer, x).detach(), 1e-14)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call", "ignore::DeprecationWarning")
+def test_a_compiled_layer_computes_the_same() -> None:
+    _, layer = pair(published("gru"), 4, 4)
+    x, _ = inputs_of(published("gru"), 3, 2, 4)
+    wanted = layer(x)[0].detach()
+    layer.engine = "auto"
+    got = torch.compile(layer, backend="eager")(x)[0].detach()
+    torch._dynamo.reset()
+    assert_close(got, wanted, 1e-14)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_derivatives_forward_in_time_of_the_graph_are_refused() -> None:
+    _, layer = pair(EVERYTHING, 4, 4)
+    x, _ = inputs_of(EVERYTHING, 3, 2, 4)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        with pytest.raises(RuntimeError, match="jvp"):
+            layer(dual)
+
+
+def test_a_batch_without_sequences_has_gradients_of_zero() -> None:
+    _, layer = pair(EVERYTHING, 2, 3)
+    y, final = layer(torch.zeros(4, 0, 2, dtype=F64, requires_grad=True))
+    (y.sum() + final.sum()).backward()
+    assert torch.equal(layer.weights.grad, torch.zeros_like(layer.weights))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

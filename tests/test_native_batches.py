@@ -17,6 +17,7 @@ from native_cases import (
     classes_task,
     compare_training,
     feature_batches,
+    forecast_task,
     models,
     text_task,
     token_batches,
@@ -84,13 +85,14 @@ MALFORMED = {
     "a length beyond the steps": "lengths",
     "a length far beyond the steps": "lengths",
     "a length too few": "lengths",
-    "no steps": "steps|T >= 1|length",
+    "no steps": "inputs|steps",
     "few features": "features|inputs",
     "many features": "features|inputs",
     "few outputs in the targets": "targets",
     "targets without their last axis": "targets",
     "few steps in the targets": "targets",
     "few classes in the targets": "targets",
+    "horizon and targets the other way round": "targets",
     "targets of the wrong type": "targets",
     "tokens of the wrong type": "tokens|inputs",
 }
@@ -111,6 +113,8 @@ def malformed(name: str) -> tuple[Task, Batch]:
     }
     if name in wrong_lengths:
         return classes, replace(sequences, lengths=torch.tensor(wrong_lengths[name]))
+    forecast = forecast_task(3, 2, 3)
+    ahead = feature_batches(forecast, 1, 5, 3, 1, dtype=F64)[0]
     wide = torch.cat([sequences.inputs, sequences.inputs], 2)
     return {
         "no steps": (text_task(), token_batches(1, 0, 3, 1)[0]),
@@ -126,8 +130,15 @@ def malformed(name: str) -> tuple[Task, Batch]:
         ),
         "few steps in the targets": (regression, replace(points, targets=points.targets[:3])),
         "few classes in the targets": (classes, replace(sequences, targets=sequences.targets[:2])),
-        "targets of the wrong type": (text_task(), replace(tokens, targets=tokens.targets.int())),
+        "targets of the wrong type": (
+            text_task(),
+            replace(tokens, targets=tokens.targets.double()),
+        ),
         "tokens of the wrong type": (text_task(), replace(tokens, inputs=tokens.inputs.double())),
+        "horizon and targets the other way round": (
+            forecast,
+            replace(ahead, targets=ahead.targets.transpose(0, 2)),
+        ),
         "no sequences": (text_task(), token_batches(1, 5, 0, 1)[0]),
     }[name]
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -51,11 +50,10 @@ class Guarded:
         self.content = 0
         self.lent: list[Tensor] = []
 
-    def lend(self, size: int, what: object) -> SimpleNamespace:
+    def lend(self, size: int, what: object) -> Tensor:
         whole = torch.full((size + 2 * GUARD,), 0xA5, dtype=torch.uint8)
         self.lent.append(whole)
-        buffer = whole[GUARD : GUARD + size].fill_(self.content)
-        return SimpleNamespace(buffer=buffer, address=buffer.data_ptr())
+        return whole[GUARD : GUARD + size].fill_(self.content)
 
     def check(self, compute: Callable[[], list[Tensor]]) -> None:
         """What is computed stays inside and is the same whatever a buffer held before."""

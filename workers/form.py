@@ -30,6 +30,7 @@ class Form:
         symbols: Rows of the embedding, or features of the projection.
         head: Index into the heads of ``source/trainer.h``.
         outputs: Predicted numbers in a row.
+        horizon: Shape (horizon, targets) of a row of a ``HorizonHead``, else empty.
         loss: Which loss, as ``Task.training_loss`` calls it.
     """
 
@@ -38,6 +39,7 @@ class Form:
     head: int
     outputs: int
     loss: str
+    horizon: tuple[int, ...] = ()
 
 
 def fused_form(model: SequenceModel) -> Form | None:
@@ -68,12 +70,13 @@ def fused_form(model: SequenceModel) -> Form | None:
     read = hidden * (2 if type(head) is SequenceHead else 1)
     if type(linear) is not nn.Linear or linear.bias is None or linear.in_features != read:
         return None
+    horizon = head.shape if isinstance(head, HorizonHead) else ()
     if type(front) is nn.Embedding and front.embedding_dim == hidden:
         special = front.padding_idx, front.max_norm, front.scale_grad_by_freq, front.sparse
         if special == (None, None, False, False):
-            return Form("embedding", front.num_embeddings, kind, linear.out_features, loss)
+            return Form("embedding", front.num_embeddings, kind, linear.out_features, loss, horizon)
     if type(front) is nn.Linear and front.bias is not None and front.out_features == hidden:
-        return Form("projection", front.in_features, kind, linear.out_features, loss)
+        return Form("projection", front.in_features, kind, linear.out_features, loss, horizon)
     return None
 
 
@@ -127,16 +130,15 @@ def checked(form: Form, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         raise ValueError(
             f"inputs have {inputs.shape[2]} features; this model takes {form.symbols}."
         )
-    shape: tuple[int, ...] = (sequences,)
-    if form.head == HEADS[StepHead]:
-        shape = (steps, sequences)
-    elif form.head == HEADS[HorizonHead]:
-        # (horizon, B, targets), of which a prediction is one row
-        targets = targets.transpose(0, 1).flatten(1) if targets.dim() == 3 else targets
-    if form.loss == "squared_error":
+    shape: tuple[int, ...] = (steps, sequences) if form.head == HEADS[StepHead] else (sequences,)
+    if form.horizon:
+        shape = (form.horizon[0], sequences, form.horizon[1])
+    elif form.loss == "squared_error":
         shape = (*shape, form.outputs)
     if targets.shape != shape:
         raise ValueError(f"targets have shape {tuple(targets.shape)}, not {shape}.")
+    if form.horizon:
+        targets = targets.transpose(0, 1).flatten(1)  # of each sequence, all it predicts in a row
     if lengths is not None and (
         lengths.shape != (sequences,) or int(lengths.min()) < 1 or int(lengths.max()) > steps
     ):

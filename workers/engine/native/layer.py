@@ -110,7 +110,9 @@ def _run(
         if part is not None and int(part[0]) == 0:
             outputs.append(x.new_zeros(x.shape[0] - begin, x.shape[1], state.shape[2]))
             break
-        y, new, _ = _forward(cell, flat, x[begin:end], state, mask, part)
+        y, new = _forward(cell, flat, x[begin:end], state, mask, part)[
+            :2
+        ]  # the values are not kept
         state = new if part is None else _ended(new, state, int(part[0]))
         outputs.append(y)
         begin = end

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +42,32 @@ def available_bytes(root: Path = Path("/")) -> int | None:
     for line in (meminfo or "").splitlines():
         if line.startswith("MemAvailable:"):
             found.append(int(line.split()[1]) * 1024)
-    group = root / "sys/fs/cgroup"
-    for limit, usage, statistics, prefix in (
-        ("memory.max", "memory.current", "memory.stat", ""),
-        (
-            "memory/memory.limit_in_bytes",
-            "memory/memory.usage_in_bytes",
-            "memory/memory.stat",
-            "total_",
-        ),
-    ):
+    for group, limit, usage, prefix in _groups(root):
         most, used = _text(group / limit), _text(group / usage)
         if most and used and most.strip().isdigit():
-            files = _file_pages(_text(group / statistics) or "", prefix)
+            files = _file_pages(_text(group / "memory.stat") or "", prefix)
             found.append(max(0, int(most) - max(0, int(used) - files)))
     return min(found) if found else None
+
+
+def _groups(root: Path) -> Iterator[tuple[Path, str, str, str]]:
+    """The control groups this process is in, each within the next: folder, names of the files
+    with limit and usage, and what the names in memory.stat begin with."""
+    for line in (_text(root / "proc/self/cgroup") or "0::/\n0:memory:/").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers == "":
+            top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "")
+        elif "memory" in controllers.split(","):
+            top = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+        else:
+            continue
+        inner = top / path.strip("/")
+        for group in (inner, *inner.parents):
+            yield group, *names
+            if group == top:
+                break
 
 
 def _file_pages(statistics: str, prefix: str) -> int:
