@@ -361,7 +361,7 @@ def test_the_script_says_what_it_could_not_build(source: Path, tmp_path: Path) -
 
 
 def test_doctor_names_the_variant_and_where_it_lies(source: Path) -> None:
-    finding = doctor._native()
+    finding = doctor._native(needed=True)
     assert finding.ok
     first, *others = library.supported()
     also = f" ({', '.join(others)} also run here)" if others else ""
@@ -371,6 +371,6 @@ def test_doctor_names_the_variant_and_where_it_lies(source: Path) -> None:
 
 def test_doctor_says_why_there_is_no_library(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    finding = doctor._native()
+    finding = doctor._native(needed=True)
     assert not finding.ok
     assert "no C++ compiler was found" in finding.text

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from genomes import Genome, published
 from workers import RecurrentLayer
+from workers.engine.native import cell
 from workers.fused import FusedTrainer
 from workers.messages import Training
 from workers.model import SequenceModel
@@ -37,7 +38,9 @@ from workers.tasks.base import Batch, Task
 
 
 @pytest.fixture(autouse=True)
-def _threads_as_before() -> Iterator[None]:
+def _threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every call is divided, however small it is."""
+    monkeypatch.setattr(cell, "WORTH_WAKING", 0)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

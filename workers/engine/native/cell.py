@@ -74,6 +74,10 @@ def native_cell(
     return NativeCell(lowered, Handle(address, functions.cell_free), used == numbers)
 
 
+WORTH_WAKING = 20_000_000
+"""Multiply-adds from which on further threads pay for being woken."""
+
+
 def threads(count: int) -> int:
     """Threads of the library's own, waiting for work; one of them is the caller.
 
@@ -81,12 +85,12 @@ def threads(count: int) -> int:
         Their address in the library. They last as long as the process; one that was forked off
         has none of its parent's threads and gets its own.
     """
-    return _threads(count, os.getpid())
+    return _threads(count, WORTH_WAKING, os.getpid())
 
 
 @cache
-def _threads(count: int, process: int) -> int:
-    address: int = library().pool_new(count)
+def _threads(count: int, worth_waking: int, process: int) -> int:
+    address: int = library().pool_new(count, worth_waking)
     return address
 
 
@@ -166,6 +170,6 @@ def library() -> Functions:
     return Functions(
         function("cell_new", [p, p, i, i], p),
         function("cell_free", [p]),
-        function("pool_new", [i], p),
+        function("pool_new", [i, ctypes.c_int64], p),
         {dtype: typed(suffix) for dtype, suffix in SUFFIX.items()},
     )

@@ -48,8 +48,8 @@ template <class R>
 void adam(R *p, const R *g, R *m, R *v, long numbers, R factor, double rate, long count,
           Pool &pool) {
   const double first = 1 - std::pow(0.9, double(count)), second = 1 - std::pow(0.999, double(count));
-  pool.run([&](int k) {
-    auto cut = [&](int i) { return i == pool.size() ? numbers : numbers * i / pool.size() / 64 * 64; };
+  pool.run(20 * numbers, [&](int k, int of) {
+    auto cut = [&](int i) { return i == of ? numbers : numbers * i / of / 64 * 64; };
     adam_range(p, g, m, v, cut(k), cut(k + 1), factor, R(rate / first), R(std::sqrt(second)));
   });
 }

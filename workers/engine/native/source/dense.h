@@ -3,7 +3,6 @@
 #pragma once
 #include "arena.h"
 #include "elementwise.h"
-#include "pool.h"
 #include "product.h"
 
 namespace evo {
@@ -31,7 +30,7 @@ template <class R> class Dense {
       pack_forward(forward_[b], weight + b * inner, outputs, inner, step);
       pack_backward(backward_[b], weight + b * inner, outputs, inner, step);
     }
-    fresh_ = true;
+    fresh_.assign(panels<R>(inner) * blocks, 1);
     std::memset(bias_gradient_, 0, panels<R>(outputs) * PANEL<R> * sizeof(R));
     std::memcpy(bias_, bias, outputs * sizeof(R));
     std::fill(bias_ + outputs, bias_ + panels<R>(outputs) * PANEL<R>, beyond);
@@ -46,17 +45,17 @@ template <class R> class Dense {
     Factor<R> factor{constant(out), backward_[block], outputs};
     product(in, &factor, 1, Start<R>{}, inner, rows.first, rows.last);
   }
-  void weight_gradient(View<R> out, const View<R> *in, Rows rows, Pool &pool) {
+  // The part of thread k of `of`; `begin` makes the gradient zero.
+  void weight_gradient(View<R> out, const View<R> *in, Rows rows, int k, int of) {
     const long each = panels<R>(inner), count = rows.last - rows.first;
     if (count <= 0) return;
-    pool.run([&](int k) {
-      for (long piece = k; piece < each * blocks; piece += pool.size())
-        outer_panel(gradient_[piece / each], constant(out.at(rows.first)), outputs,
-                    constant(in[piece / each].at(rows.first)), inner, piece % each, count,
-                    fresh_);
-      if (k == 0) sum_rows(bias_gradient_, constant(out.at(rows.first)), outputs, count);
-    });
-    fresh_ = false;
+    for (long piece = k; piece < each * blocks; piece += of) {
+      outer_panel(gradient_[piece / each], constant(out.at(rows.first)), outputs,
+                  constant(in[piece / each].at(rows.first)), inner, piece % each, count,
+                  bool(fresh_[piece]));
+      fresh_[piece] = 0;
+    }
+    if (k == 0) sum_rows(bias_gradient_, constant(out.at(rows.first)), outputs, count);
   }
   void end(R *weight_gradient, R *bias_gradient) const {
     for (long b = 0; b < blocks; ++b)
@@ -67,7 +66,7 @@ template <class R> class Dense {
  private:
   std::vector<R *> forward_, backward_, gradient_;
   R *bias_ = nullptr, *bias_gradient_ = nullptr;
-  bool fresh_ = true;  // no gradient has been added yet
+  std::vector<char> fresh_;  // by piece: no gradient has been added yet
 };
 
 }  // namespace evo

@@ -92,7 +92,7 @@ void backward(const void *cell, const int64_t *sizes, const int32_t *alive, cons
       std::memset(dx + (t * B + last) * I, 0, (rows.last - last) * I * sizeof(R));
     }
   };
-  backward_all(layer, *call.pool, [](long, long) {}, add, after);
+  backward_all(layer, *call.pool, [](long, long, int, int) {}, add, after);
   for (int k = 0; dstate && k < c.states; ++k)
     write_rows(dstate + k * B * H, constant(layer.start_gradient(k)), H, B, H);
   layer.unpack_gradients(dflat);
@@ -105,7 +105,9 @@ EVO_API void *evo_cell_new(const int32_t *code, const int64_t *places, int32_t i
   return new Cell(code, places, input, hidden);
 }
 EVO_API void evo_cell_free(void *cell) { delete static_cast<Cell *>(cell); }
-EVO_API void *evo_pool_new(int32_t size) { return new Pool(size); }
+EVO_API void *evo_pool_new(int32_t size, int64_t worth_waking) {
+  return new Pool(size, long(worth_waking));
+}
 
 #define EVO_LAYER(R, NAME)                                                                        \
   EVO_API void evo_layer_bytes_##NAME(const void *cell, const int64_t *sizes, int32_t masked,     \

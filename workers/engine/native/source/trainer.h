@@ -231,8 +231,8 @@ template <class R> class Trainer {
       const bool is_top = l == plan_.layers - 1;
       layer.pack_weights_backward(p + offsets_[l], true);
       for (int k = 0; k < cell_.states; ++k) fill_zero(layer.end_gradient(k), B, H);
-      auto ahead = [&](long t0, long t1) {
-        if (is_top && plan_.head == EACH_STEP) step_head(s, t0, t1, R(scale));
+      auto ahead = [&](long t0, long t1, int k, int of) {
+        if (is_top && plan_.head == EACH_STEP) step_head(s, t0, t1, R(scale), k, of);
       };
       auto add = [&](long t, View<R> gradient, Rows rows) {
         if (is_top && plan_.head != EACH_STEP) add_sequence_head(s, t, gradient, rows);
@@ -269,7 +269,7 @@ template <class R> class Trainer {
   void front_gradient(const Step &s, R *g) {
     const long H = cell_.hidden, all = s.steps * s.batch;
     if (plan_.front == PROJECTION) {
-      projection_.weight_gradient(front_gradient_, &features_, {0, all}, *pool_);
+      projection_.weight_gradient(front_gradient_, &features_, {0, all}, 0, 1);
       projection_.end(g + plan_.front_weight, g + plan_.front_bias);
       return;
     }
@@ -312,16 +312,16 @@ template <class R> class Trainer {
       losses_[offset + r] = squared_error(
           logits_, r, plan_.outputs, numbers(s.targets) + (offset + r) * plan_.outputs, scale);
   }
-  void step_head(const Step &s, long t0, long t1, R scale) {
+  // The part of thread k of `of`.
+  void step_head(const Step &s, long t0, long t1, R scale, int k, int of) {
     const long first = t0 * s.batch, count = (t1 - t0) * s.batch;
     View<R> in = top().output(t0), out = from_above_.back().at(first);
-    pool_->run([&](int k) {
-      const Rows rows = share(count, k, pool_->size());
-      head_.forward(logits_, &in, rows);
-      losses(s, first, scale, rows);
-      head_.input_gradient(out, logits_, 0, rows);
-    });
-    head_.weight_gradient(logits_, &in, {0, count}, *pool_);
+    const Rows rows = share(count, k, of);
+    head_.forward(logits_, &in, rows);
+    losses(s, first, scale, rows);
+    head_.input_gradient(out, logits_, 0, rows);
+    pool_->barrier(of);
+    head_.weight_gradient(logits_, &in, {0, count}, k, of);
   }
   void sequence_head(const Step &s, R scale) {
     const long B = s.batch, H = cell_.hidden;
@@ -340,7 +340,7 @@ template <class R> class Trainer {
     head_.forward(logits_, parts_, {0, B});
     losses(s, 0, scale, {0, B});
     for (long k = 0; k <= last_part; ++k) head_.input_gradient(part_gradients_[k], logits_, k, {0, B});
-    head_.weight_gradient(logits_, parts_, {0, B}, *pool_);
+    head_.weight_gradient(logits_, parts_, {0, B}, 0, 1);
   }
   void add_sequence_head(const Step &s, long t, View<R> gradient, Rows rows) {
     const long n = panels<R>(cell_.hidden);
