@@ -31,7 +31,7 @@ import torch
 from agreement import Disagreement, check
 from cells import CELLS, cell
 from contenders import contenders, start
-from extras import compiled, first_steps, two_workers, worker
+from extras import compiled, first_steps, two_threads, two_workers, worker
 from machine import machine_line, multiply_adds, peaks
 from made_text import text_task
 from report import Case, header, row, summary
@@ -39,7 +39,7 @@ from timing import time_in_turn
 
 HIDDEN = (32, 64, 128, 256)
 SETTINGS = ("16x35", "32x70")
-PARTS = ("cases", "first", "workers")
+PARTS = ("cases", "first", "workers", "threads")
 WORKER_SECONDS = 4.0
 
 
@@ -90,6 +90,16 @@ def run_two_workers(data: str | None) -> list[tuple[float, float]]:
     return found
 
 
+def run_two_threads(rounds: int, data: str | None) -> dict[int, float]:
+    """One fused training on one thread and on two, as a line for each size."""
+    print("\n### One training on two threads, lstm, 32 x 70\n")
+    found = {}
+    for hidden in (64, 256, 512):
+        found[hidden] = two_threads(hidden, rounds, data)
+        print(f"- hidden {hidden}: {found[hidden]:.2f} times as fast", flush=True)
+    return found
+
+
 def run_compiled(rounds: int, data: str | None) -> list[dict[str, Any]]:
     """``torch.compile`` of the eager model, as a table."""
     print("\n### torch.compile of the eager model, hidden 64, 16 x 35\n")
@@ -136,6 +146,8 @@ def main() -> None:
         written["first_steps"] = run_first_steps(options.data)
     if "workers" in options.parts:
         written["workers"] = run_two_workers(options.data)
+    if "threads" in options.parts:
+        written["threads"] = run_two_threads(options.rounds, options.data)
     if options.compile:
         written["compiled"] = run_compiled(options.rounds, options.data)
     if options.json is not None:

@@ -78,11 +78,29 @@ def first_steps(data: str | None) -> list[FirstStep]:
     return found[1:]
 
 
-def lstm_loop(data: str | None) -> FusedLoop:
+def lstm_loop(data: str | None, hidden: int = HIDDEN) -> FusedLoop:
     """What each worker trains."""
     task = text_task(WORKER_LENGTH, data)
-    begin = start("lstm", cell("lstm"), task, HIDDEN, WORKER_BATCH)
+    begin = start("lstm", cell("lstm"), task, hidden, WORKER_BATCH)
     return FusedLoop(sequence_model(begin, "native"), begin.batches)
+
+
+def two_threads(hidden: int, rounds: int, data: str | None) -> float:
+    """How many times as fast one training is on two threads: the median over paired rounds."""
+    loop = lstm_loop(data, hidden)
+    steps = max(4, 4_000_000 // hidden**2 // WORKER_BATCH)
+    ratios = []
+    for _ in range(rounds + 1):
+        seconds = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            loop.steps(1)
+            started = time.perf_counter()
+            loop.steps(steps)
+            seconds.append(time.perf_counter() - started)
+        ratios.append(seconds[0] / seconds[1])
+    torch.set_num_threads(1)
+    return statistics.median(ratios[1:])
 
 
 def worker(seconds: float, data: str | None) -> None:
