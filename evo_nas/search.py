@@ -310,9 +310,9 @@ def prepare_engine(config: SearchConfig, events: Sequence[Event] = ()) -> None:
 
     try:
         engine = check_engine(config.training.engine)
+        here = engine_here(engine)
     except (ValueError, NativeUnavailable) as error:
         raise SearchError(str(error)) from error
-    here = engine_here(engine)
     if reason := why_slow(engine):
         print(f"warning: candidates train more slowly, with torch: {reason}", file=sys.stderr)
     # "native/avx512 fused" is the engine native.

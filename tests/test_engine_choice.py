@@ -9,6 +9,7 @@ from tiny import arguments, evo_nas
 
 from evo_nas.events import Told
 from evo_nas.record import read_events
+from workers.engine import engine_here
 from workers.engine.native.library import load
 
 FEW = ("--evaluations", "4", "--seeds", "0")
@@ -69,3 +70,12 @@ def test_a_run_that_goes_on_with_another_engine_says_so(
     exported = evo_nas("export", run, "--birth", "0", "--weights", str(tmp_path / "w.safetensors"))
     assert exported.returncode == 0, exported.stderr
     assert "warning: engine native ran before, here it is torch" in exported.stderr
+
+
+def test_the_native_engine_is_refused_by_name_where_a_gpu_would_be_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert engine_here("auto") == "torch"
+    with pytest.raises(ValueError, match="hide the GPU with CUDA_VISIBLE_DEVICES="):
+        engine_here("native")

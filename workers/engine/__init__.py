@@ -47,8 +47,18 @@ def engine_for(engine: str, device: torch.device, dtype: torch.dtype = torch.flo
 
 def engine_here(engine: str) -> str:
     """The engine that a name stands for on the device this process trains on: the GPU it may see,
-    else the CPU."""
-    return engine_for(engine, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    else the CPU.
+
+    Raises:
+        ValueError: If it is ``native`` and there is a GPU, where it cannot run.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if engine == "native" and device.type != "cpu":
+        raise ValueError(
+            "engine 'native' trains on the CPU, but this process sees a GPU and would train there. "
+            "Use engine 'auto', or hide the GPU with CUDA_VISIBLE_DEVICES= (empty)."
+        )
+    return engine_for(engine, device)
 
 
 def why_slow(engine: str) -> str:

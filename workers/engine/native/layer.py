@@ -110,9 +110,8 @@ def _run(
         if part is not None and int(part[0]) == 0:
             outputs.append(x.new_zeros(x.shape[0] - begin, x.shape[1], state.shape[2]))
             break
-        y, new = _forward(cell, flat, x[begin:end], state, mask, part)[
-            :2
-        ]  # the values are not kept
+        # Only these two: values kept here would keep the next part from their buffer.
+        y, new = _forward(cell, flat, x[begin:end], state, mask, part)[:2]
         state = new if part is None else _ended(new, state, int(part[0]))
         outputs.append(y)
         begin = end
