@@ -7,6 +7,7 @@ that a build takes a tenth of a second. Nothing here computes.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -161,7 +162,8 @@ def test_the_folder_of_the_environment_is_the_only_one_and_its_lack_says_what_to
     message = _refused()
     assert f"{library.NATIVE_DIR} is '{tmp_path / 'empty'}', but " in message
     assert f"{build.file_name(_fastest().name)} is missing. Build it with" in message
-    assert f"{SCRIPT} {tmp_path / 'empty'}', or unset {library.NATIVE_DIR}." in message
+    words = shlex.join([str(SCRIPT), str(tmp_path / "empty")])
+    assert f"{words}', or unset {library.NATIVE_DIR}." in message
 
 
 def test_a_library_of_other_sources_in_the_folder_of_the_environment_is_named(
@@ -226,7 +228,7 @@ def test_where_the_sources_do_not_compile_one_line_says_so_and_how_to_see_more(
     message = _refused()
     assert message.startswith("the C++ engine could not be built: ")
     assert "nothing to see" in message
-    assert f"{SCRIPT} build/native'" in message
+    assert f"{shlex.join([str(SCRIPT), 'build/native'])}'" in message
     assert "or use the engine 'torch'" in message
 
 
