@@ -43,15 +43,11 @@ class Tape:
         code: The numbers ``Cell`` in ``source/tape.h`` takes.
         matrices: Names of the weight matrices, in the order the code numbers them.
         vectors: Names of the bias and scale vectors, likewise.
-        stepped_matrices: For each matrix, whether it multiplies at every time step.
-        slots: How many values are kept for a time step, static ones included.
     """
 
     code: tuple[int, ...]
     matrices: tuple[str, ...]
     vectors: tuple[str, ...]
-    stepped_matrices: tuple[bool, ...]
-    slots: int
 
 
 @lru_cache(maxsize=1024)
@@ -77,7 +73,6 @@ class _Writer:
     masked_slot: dict[int, int] = field(default_factory=dict)
     step_slots: int = 0
     matrices: list[str] = field(default_factory=list)
-    stepped: list[bool] = field(default_factory=list)
     vectors: list[str] = field(default_factory=list)
 
     def write(self) -> Tape:
@@ -117,8 +112,6 @@ class _Writer:
             code=(*header, *self.is_sum, *outputs, *body),
             matrices=tuple(self.matrices),
             vectors=tuple(self.vectors),
-            stepped_matrices=tuple(self.stepped),
-            slots=len(self.is_sum) + self.step_slots,
         )
 
     def write_static(self, i: int) -> None:
@@ -143,7 +136,7 @@ class _Writer:
                 static.append((self.static_slot[v], self.matrix(i, j)))
             else:
                 source = self.read_masked(v) if self.masked else self.read(v)
-                stepped.append((source, self.matrix(i, j, stepped=True)))
+                stepped.append((source, self.matrix(i, j)))
         start, bias = -1, self.bias(i)
         if static:
             start = self.new_static_slot(None)
@@ -236,9 +229,8 @@ class _Writer:
         self.is_sum.append(int(value is None))
         return len(self.is_sum) - 1
 
-    def matrix(self, i: int, j: int, stepped: bool = False) -> int:
+    def matrix(self, i: int, j: int) -> int:
         self.matrices.append(f"node{i}_weight_{j}")
-        self.stepped.append(stepped)
         return len(self.matrices) - 1
 
     def vector(self, name: str) -> int:
