@@ -223,6 +223,7 @@ def _asked(number: int, entrant: Entrant, seed_index: int, config: SearchConfig)
         hidden_size=entrant.hidden_size,
         recurrent_parameters=recurrent_parameters(cell, entrant.hidden_size, layers),
         duplicates=0,
+        budget=config.training.steps,
     )
 
 

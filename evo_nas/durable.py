@@ -1,4 +1,8 @@
-"""Files that survive a crash, and the lock that keeps a second manager out of a run."""
+"""Files that survive a crash, and the lock that keeps a second manager out of a run.
+
+Everything that changes a run directory goes through the functions here, and these through ``os``
+alone: a test that counts and breaks these calls has them all.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +28,53 @@ def write_durably(path: Path, content: bytes) -> None:
     """
     if path.exists():
         raise FileExistsError(f"{path} exists already and is never written again.")
+    _put(path, content)
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Put a file in the place of another: at any instant the old or the new one is there, whole.
+
+    Raises:
+        OSError: If the disk refuses; then the old one is there.
+    """
+    _put(path, content)
+
+
+def move_durably(path: Path, target: Path) -> None:
+    """Rename a file within its directory."""
+    os.rename(path, target)
+    sync_directory(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that this program wrote; one that is gone is fine.
+
+    Not durable by itself: whoever removes must bear that the file comes back after a power cut.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _put(path: Path, content: bytes) -> None:
+    try:
+        _write_and_rename(path, content)
+    except OSError as error:
+        # What a descriptor raises names no file.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write_and_rename(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + TEMPORARY)
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     os.rename(temporary, path)
     sync_directory(path.parent)
 
@@ -46,7 +92,11 @@ def make_directory(directory: Path) -> None:
     """Create a directory and its parents, durably; one that exists is fine."""
     if not directory.is_dir():
         make_directory(directory.parent)
-        directory.mkdir(exist_ok=True)
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            if not directory.is_dir():
+                raise
         sync_directory(directory.parent)
 
 
@@ -72,8 +122,13 @@ class Lock:
                 f"{path.parent} is in use by {holder or 'another process'}. "
                 "Stop that process, or wait until it ends."
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        try:
+            os.ftruncate(self._descriptor, 0)
+            text = f"process {os.getpid()} on {socket.gethostname()}\n"
+            os.write(self._descriptor, text.encode())
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def release(self) -> None:
         """Let others in. A second call does nothing."""

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 
+
+class RecordError(RuntimeError):
+    """A run directory cannot be used as asked; the message names the file and what to do."""
+
+
 _USERS = {
     ("evo_nas.config_check", "ConfigError"),
-    ("evo_nas.record", "RecordError"),
+    ("evo_nas.errors", "RecordError"),
     ("evo_nas.durable", "RunLocked"),
     ("evo_nas.search", "SearchError"),
     ("evo_nas.lineage", "LineageError"),

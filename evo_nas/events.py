@@ -30,6 +30,7 @@ class Asked:
         hidden_size: Width it is trained at.
         recurrent_parameters: Parameters of its recurrent layers at that width.
         duplicates: Draws thrown away before this one because their digest was known.
+        budget: Optimiser steps it is trained for.
     """
 
     birth: int
@@ -42,6 +43,7 @@ class Asked:
     hidden_size: int
     recurrent_parameters: int
     duplicates: int
+    budget: int
 
     @property
     def operator(self) -> str:

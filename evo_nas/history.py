@@ -47,6 +47,7 @@ class Rules:
         seed: The run's seed.
         hidden_size: Hidden size of the search.
         num_layers: Recurrent layers.
+        steps: Optimiser steps of an evaluation.
         parameter_limit: Most recurrent parameters, in those of ``lstm``.
         equal_parameters: Whether the hidden size is solved for each candidate.
         identity_limit: How often one digest is trained again at most.
@@ -57,6 +58,7 @@ class Rules:
     seed: int
     hidden_size: int
     num_layers: int
+    steps: int
     parameter_limit: float
     equal_parameters: bool
     identity_limit: int
@@ -154,6 +156,7 @@ class History:
             hidden_size=size[0],
             recurrent_parameters=size[1],
             duplicates=avoided,
+            budget=self.rules.steps,
         )
 
     def note_asked(self, event: Asked) -> Individual:

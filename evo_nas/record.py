@@ -4,61 +4,42 @@
 
     DIR/run.json                     header: format, configuration, task, metric
     DIR/segments/00000000.parquet    events, one immutable file for each `Record.append`
+    DIR/checkpoints/                 see `evo_nas.checkpoint`
     DIR/lock                         held by the manager that writes
 
-Readers (`read_header`, `read_events`) take no lock and write nothing, also while a search runs.
+Here is who writes; who only reads finds everything in `evo_nas.reading`.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
-from evo_nas.durable import TEMPORARY, Lock, make_directory, sync_directory, write_durably
+from evo_nas.checkpoint import write_checkpoint
+from evo_nas.durable import TEMPORARY, Lock, make_directory, move_durably, write_durably
+from evo_nas.errors import RecordError
 from evo_nas.events import Event
-from evo_nas.segments import DamagedSegment, decode, encode, events_of, segment_count, segment_name
+from evo_nas.header import HEADER, Header, now, read_header, upgrade, write_header
+from evo_nas.layout import Part, segment_name
+from evo_nas.reading import SEGMENTS, Reading, events_in, read_events, read_table
+from evo_nas.segments import encode
 
-FORMAT = "evo-nas-run"
-VERSION = 1
-HEADER, SEGMENTS, LOCK = "run.json", "segments", "lock"
+__all__ = [
+    "HEADER",
+    "Header",
+    "Record",
+    "RecordError",
+    "create_run",
+    "now",
+    "open_run",
+    "read_events",
+    "read_header",
+]
 
-
-class RecordError(RuntimeError):
-    """A run directory cannot be used as asked; the message names the file and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What is known of a run before its first evaluation; written once.
-
-    Attributes:
-        config: The configuration (`evo_nas.config.to_dict`).
-        task: Name of the task.
-        data_sha256: Hex SHA-256 of the task's data.
-        metric: Name of the metric; ``unit`` its unit, ``higher_is_better`` its direction.
-        program: Version of evo-nas that began the run.
-        created: When, as ISO 8601 text in UTC.
-    """
-
-    config: Mapping[str, Any]
-    task: str
-    data_sha256: str
-    metric: str
-    unit: str
-    higher_is_better: bool
-    program: str
-    created: str
-
-
-def now() -> str:
-    """The time as `Header.created` holds it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+LOCK = "lock"
+CHECKPOINT_SEGMENTS = 256
+"""After so many segments a checkpoint is written."""
 
 
 class Record:
@@ -67,33 +48,63 @@ class Record:
     Attributes:
         directory: The run directory.
         header: Its header.
-        events: What was recorded when it was opened, in order.
+        reading: What was recorded when it was opened.
         warnings: What the user should know about opening it.
     """
 
     def __init__(
-        self, directory: Path, header: Header, lock: Lock, reading: tuple[list[Event], list[str]]
+        self,
+        directory: Path,
+        header: Header,
+        lock: Lock,
+        reading: Reading,
+        warnings: Sequence[str] = (),
+        checkpoint_segments: int = CHECKPOINT_SEGMENTS,
     ) -> None:
         self.directory = directory
         self.header = header
-        self.events, self.warnings = reading
+        self.reading = reading
+        self.warnings = [*warnings, *reading.warnings]
         self._lock = lock
-        self._sequence = len(self.events)
-        self._number = segment_count(directory / SEGMENTS)
+        self._every = checkpoint_segments
+        self._sequence = sum(reading.rows)
+        self._number = reading.next_segment
+        self._parts = list(reading.parts)
+        self._manifest = reading.manifest
+
+    @property
+    def events(self) -> list[Event]:
+        """What was recorded when it was opened; all columns must have been read."""
+        return events_in(self.directory, self.header, self.reading.table)
 
     def append(self, events: Sequence[Event]) -> None:
         """Write the events as one segment; when this returns they survive a power cut.
 
+        After so many segments a checkpoint is written too.
+
         Raises:
             ValueError: If there are none.
-            OSError: If the disk refuses; then none of them is recorded.
+            OSError: If the disk refuses. Unless the segment file is there, none of the events is
+                recorded; the record must be opened again to go on.
         """
         if not events:
             raise ValueError("there is nothing to append.")
         content = encode(events, self._sequence)
         write_durably(self.directory / SEGMENTS / segment_name(self._number), content)
+        self._parts.append(Part(self._number, self._number, False))
         self._number += 1
         self._sequence += len(events)
+        if sum(not part.rolled for part in self._parts) >= self._every:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Roll up what stands in single segments, and write down what is whole.
+
+        Raises:
+            OSError: If the disk refuses; nothing recorded is lost.
+        """
+        self._manifest = write_checkpoint(self.directory, self._parts, self._manifest)
+        self._parts = [file.part for file in self._manifest.files]
 
     def close(self) -> None:
         """Let other managers in."""
@@ -111,7 +122,9 @@ class Record:
         self.close()
 
 
-def create_run(directory: str | Path, header: Header) -> Record:
+def create_run(
+    directory: str | Path, header: Header, checkpoint_segments: int = CHECKPOINT_SEGMENTS
+) -> Record:
     """Begin a run in a new or empty directory.
 
     Raises:
@@ -124,127 +137,47 @@ def create_run(directory: str | Path, header: Header) -> Record:
     lock = Lock(root / LOCK)
     try:
         _refuse_used(root)  # again: another process may have been faster
-        document = {"format": FORMAT, "version": VERSION} | asdict(header)
-        text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-        write_durably(root / HEADER, text.encode())
-        return Record(root, header, lock, ([], []))
+        write_header(root, header)
+        return Record(root, header, lock, read_table(root), (), checkpoint_segments)
     except BaseException:
         lock.release()
         raise
 
 
-def open_run(directory: str | Path) -> Record:
+def open_run(
+    directory: str | Path,
+    columns: Sequence[str] | None = None,
+    checkpoint_segments: int = CHECKPOINT_SEGMENTS,
+) -> Record:
     """Open an existing run to go on with it.
 
-    A torn newest segment is renamed (never deleted), so that its number is free again.
+    A torn newest segment is renamed (never deleted), so that its number is free again. A run of an
+    older format is brought to this one.
+
+    Args:
+        directory: The run.
+        columns: What ``Record.reading`` holds; None for all.
+        checkpoint_segments: After so many segments a checkpoint is written.
 
     Raises:
         RecordError: As `read_header` and `read_events`.
         RunLocked: If another process writes to it; the message names its pid.
     """
     root = Path(directory)
-    header = read_header(root)
+    read_header(root)
     lock = Lock(root / LOCK)
     try:
-        events, warnings, torn = _read(root)
-        if torn is not None:
-            aside = _free_name(torn.with_name(torn.name + ".torn"))
-            os.rename(torn, aside)
-            sync_directory(torn.parent)
-            warnings.append(f"It was kept as {aside.name}.")
-        return Record(root, header, lock, (events, warnings))
+        reading = read_table(root, columns)
+        warnings = [text] if (text := upgrade(root)) else []
+        record = Record(root, read_header(root), lock, reading, warnings, checkpoint_segments)
+        if reading.torn is not None:
+            aside = _free_name(reading.torn.with_name(reading.torn.name + ".torn"))
+            move_durably(reading.torn, aside)
+            record.warnings.append(f"It was kept as {aside.name}.")
+        return record
     except BaseException:
         lock.release()
         raise
-
-
-def read_header(directory: str | Path) -> Header:
-    """The header of a run.
-
-    Raises:
-        RecordError: If there is no run, its header is damaged, or of another format version.
-    """
-    path = Path(directory) / HEADER
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise RecordError(
-            f"{directory} holds no run: there is no {HEADER} in it. "
-            f"Begin one with: evo-nas search --run {directory}"
-        ) from None
-    except ValueError as error:
-        raise RecordError(f"{path} is damaged: {error}. Restore it from a copy.") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise RecordError(f"{path} was not written by evo-nas. Give another run directory.")
-    if document.get("version") != VERSION:
-        raise RecordError(
-            f"{path} has format version {document.get('version')}, but this program reads "
-            f"version {VERSION}. Use the evo-nas that wrote it ({document.get('program')}) "
-            "or a newer one."
-        )
-    names = {field.name for field in fields(Header)}
-    if missing := sorted(names - document.keys()):
-        raise RecordError(f"{path} is damaged: {missing[0]!r} is missing. Restore it from a copy.")
-    return Header(**{name: document[name] for name in names})
-
-
-def read_events(directory: str | Path) -> tuple[list[Event], list[str]]:
-    """Everything recorded so far, in order, and warnings to be shown to the user.
-
-    A damaged newest segment (a disk may tear one, a killed process cannot) is left out with a
-    warning: what it held counts as never told.
-
-    Raises:
-        RecordError: If there is no run, a segment is missing, or one that has a successor is
-            damaged.
-    """
-    read_header(directory)
-    events, warnings, _ = _read(Path(directory))
-    return events, warnings
-
-
-def _read(root: Path) -> tuple[list[Event], list[str], Path | None]:
-    folder = root / SEGMENTS
-    # Files are opened by number, not as listed: a listing made while a search writes may show
-    # a segment and miss the one before it.
-    try:
-        count = segment_count(folder)
-    except FileNotFoundError:
-        raise RecordError(f"{folder} is missing. Restore it from a copy.") from None
-    tables: list[Any] = []
-    sequence = 0
-    for number in range(count):
-        path = folder / segment_name(number)
-        try:
-            table = decode(path.read_bytes())
-            _check_sequence(table.column("sequence").to_pylist(), sequence)
-            if number == count - 1:
-                events_of([table])
-        except FileNotFoundError:
-            raise RecordError(
-                f"{path} is missing, but segments up to {count - 1} exist. "
-                "Restore it from a copy of the run: later events build on it."
-            ) from None
-        except DamagedSegment as error:
-            if number < count - 1:
-                raise RecordError(
-                    f"{path} is damaged ({error}) and has successors, so it cannot be left out. "
-                    "Restore it from a copy of the run, or move it and every later segment away "
-                    "to go on from before it."
-                ) from None
-            warning = f"{path} is damaged ({error}); it is the newest segment and was left out."
-            return events_of(tables), [warning], path
-        sequence += table.num_rows
-        tables.append(table)
-    try:
-        return events_of(tables), [], None
-    except DamagedSegment as error:
-        raise RecordError(f"{folder}: {error}. Restore it from a copy of the run.") from None
-
-
-def _check_sequence(numbers: list[int], start: int) -> None:
-    if not numbers or numbers != list(range(start, start + len(numbers))):
-        raise DamagedSegment(f"its events are not numbered from {start} on")
 
 
 def _refuse_used(root: Path) -> None:

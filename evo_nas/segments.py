@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +11,6 @@ import pyarrow.parquet as pq
 
 from evo_nas.events import Asked, Event, Told
 
-_NAME = re.compile(r"([0-9]{8,})\.parquet")
 _ASKED = tuple(Asked.__dataclass_fields__)
 _TOLD = tuple(Told.__dataclass_fields__)
 
@@ -24,10 +21,12 @@ SCHEMA = pa.schema(
         pa.field("birth", pa.int64(), nullable=False),
         ("parent", pa.int64()),
         ("generation", pa.int64()),
+        ("operator", pa.string()),
         ("mutation", pa.string()),
         ("genome", pa.string()),
         ("digest", pa.string()),
         ("seed", pa.uint64()),
+        ("budget", pa.int64()),
         ("hidden_size", pa.int64()),
         ("recurrent_parameters", pa.int64()),
         ("duplicates", pa.int64()),
@@ -46,43 +45,52 @@ SCHEMA = pa.schema(
     ]
 )
 """One row per event: ``sequence`` counts the events of the run from 0, ``event`` is ``asked`` or
-``told``, and the columns of the other kind are null."""
+``told``, and the columns of the other kind are null. ``operator`` repeats what ``mutation`` says,
+for those who count."""
+
+NEW_IN_2 = ("operator", "budget")
+"""Columns that segments of format 1 lack."""
+
+SCHEMA_1 = pa.schema([field for field in SCHEMA if field.name not in NEW_IN_2])
+
+ROW_GROUP = 2048
+"""Rows of a rolled file that are read together: who wants one genome need not read them all."""
+
+_REPEATING = ["event", "operator", "status", "message", "worker", "engine"]
 
 
 class DamagedSegment(ValueError):
     """A segment's bytes are not what was written; the message says what does not fit."""
 
 
-def segment_name(number: int) -> str:
-    """File name of a segment; segments are numbered from 0 without gaps."""
-    return f"{number:08d}.parquet"
-
-
-def segment_count(folder: Path) -> int:
-    """One more than the highest number of a segment in the folder; other files do not count."""
-    found = (_NAME.fullmatch(name.name) for name in folder.iterdir())
-    return max((int(match[1]) + 1 for match in found if match), default=0)
-
-
 def encode(events: Sequence[Event], sequence: int) -> bytes:
     """The events as a Parquet file; the first gets the number ``sequence``."""
     rows = [{"sequence": sequence + i} | _row(event) for i, event in enumerate(events)]
+    table = pa.Table.from_pylist(rows, SCHEMA)
+    # A segment is a few kilobytes: codec and dictionaries would cost more than they save.
+    return _written(table, compression="none", use_dictionary=False)
+
+
+def encode_rolled(table: pa.Table) -> bytes:
+    """The rows of many segments as one Parquet file."""
+    return _written(table, compression="zstd", use_dictionary=_REPEATING, row_group_size=ROW_GROUP)
+
+
+def _written(table: pa.Table, **options: Any) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(
-        pa.Table.from_pylist(rows, SCHEMA),
-        sink,
-        compression="none",  # a segment is a few kilobytes: the codec would cost more
-        use_dictionary=False,
-        write_statistics=False,
-        store_schema=False,
-        write_page_checksum=True,
+        table, sink, write_statistics=False, store_schema=False, write_page_checksum=True, **options
     )
     content: bytes = sink.getvalue().to_pybytes()
     return content
 
 
-def decode(content: bytes) -> pa.Table:
-    """The rows of one segment.
+def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of one file, in the columns of `SCHEMA`; those it lacks (format 1) are null.
+
+    Args:
+        content: The file.
+        columns: Read these alone; then only their checksums are looked at.
 
     Raises:
         DamagedSegment: If this is no Parquet, a checksum is wrong, or columns are not `SCHEMA`.
@@ -90,16 +98,69 @@ def decode(content: bytes) -> pa.Table:
     try:
         # Every part of a run is small, and one thread decodes it faster than several.
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        table = file.read(use_threads=False)
+        old = file.schema_arrow.equals(SCHEMA_1)
+        if not old and not file.schema_arrow.equals(SCHEMA):
+            raise DamagedSegment("its columns are not those of a segment")
+        wanted = None if columns is None else _present(columns, old)
+        table = file.read(wanted, use_threads=False)
+    except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
+        if isinstance(error, DamagedSegment):
+            raise
+        raise DamagedSegment(str(error).split("\n")[0]) from error
+    table = _upgraded(table) if old else table
+    return table if columns is None else table.select(list(columns))
+
+
+def decode_rows(content: bytes, count: int, rows: Sequence[int]) -> pa.Table:
+    """Some rows of a file in all columns; only the row groups that hold them are read.
+
+    Args:
+        content: The file.
+        count: Rows at its end that are counted; those before them stand in files before.
+        rows: Positions among these, ascending.
+
+    Raises:
+        DamagedSegment: As `decode`.
+    """
+    try:
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        skipped = file.metadata.num_rows - count
+        tables, start = [], 0
+        for group in range(file.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            inside = [row + skipped - start for row in rows if start <= row + skipped < end]
+            if inside:
+                tables.append(file.read_row_group(group, use_threads=False).take(inside))
+            start = end
+        table = pa.concat_tables(tables)
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise DamagedSegment(str(error).split("\n")[0]) from error
-    if not table.schema.equals(SCHEMA):
-        raise DamagedSegment("its columns are not those of a segment")
-    return table
+    return _upgraded(table) if table.schema.equals(SCHEMA_1) else table
 
 
-def events_of(tables: Sequence[pa.Table]) -> list[Event]:
-    """The events of all segments, in order.
+def _present(columns: Sequence[str], old: bool) -> list[str]:
+    if not old:
+        return list(columns)
+    # `operator` is made from `mutation`, and a table without columns would have no rows.
+    return [*{*columns, "sequence", "event", "mutation"} - set(NEW_IN_2)]
+
+
+def _upgraded(table: pa.Table) -> pa.Table:
+    rows = table.num_rows
+    mutations = table.column("mutation").to_pylist()
+    operators = [None if text is None else json.loads(text)["operator"] for text in mutations]
+    new = {"operator": pa.array(operators, pa.string()), "budget": pa.nulls(rows, pa.int64())}
+    present = [field for field in SCHEMA if field.name in new or field.name in table.column_names]
+    columns = [new[f.name] if f.name in new else table.column(f.name) for f in present]
+    return pa.table(columns, schema=pa.schema(present))
+
+
+def events_of(tables: Sequence[pa.Table], budget: int = 0) -> list[Event]:
+    """The events of all tables, in order.
+
+    Args:
+        tables: Of all columns.
+        budget: Of candidates whose row holds none (format 1).
 
     Raises:
         DamagedSegment: If a row lacks what its kind of event has.
@@ -109,6 +170,7 @@ def events_of(tables: Sequence[pa.Table]) -> list[Event]:
     columns = pa.concat_tables(tables).to_pydict()
     kinds: list[str] = columns["event"]
     columns["mutation"] = [None if m is None else json.loads(m) for m in columns["mutation"]]
+    columns["budget"] = [budget if b is None else b for b in columns["budget"]]
     columns["curve"] = [
         None if steps is None else tuple(zip(steps, losses, strict=True))
         for steps, losses in zip(columns["curve_steps"], columns["curve_losses"], strict=True)
@@ -130,7 +192,8 @@ def _row(event: Event) -> dict[str, Any]:
     names = _ASKED if isinstance(event, Asked) else _TOLD
     row: dict[str, Any] = {name: getattr(event, name) for name in names}
     if isinstance(event, Asked):
-        return row | {"event": "asked", "mutation": json.dumps(event.mutation, allow_nan=False)}
+        mutation = json.dumps(event.mutation, allow_nan=False)
+        return row | {"event": "asked", "operator": event.operator, "mutation": mutation}
     curve = row.pop("curve")
     return row | {
         "event": "told",

@@ -61,7 +61,7 @@ def asked(
 ) -> Asked:
     mutation = {"operator": operator} | ({} if name is None else {"name": name})
     text, digest = genome.to_json(), digest or genome.digest
-    return Asked(birth, parent, generation, mutation, text, digest, birth, 64, 900, duplicates)
+    return Asked(birth, parent, generation, mutation, text, digest, birth, 64, 900, duplicates, 400)
 
 
 def told(birth: int, metric: float, *, seconds: float = 2.0, finished: float = 100.0) -> Told:

@@ -28,6 +28,7 @@ from evo_nas.record import (
     read_events,
     read_header,
 )
+from evo_nas.sealed import sealed, unsealed
 from evo_nas.segments import decode, encode, events_of
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,9 @@ def header() -> Header:
 
 def asked(birth: int) -> Asked:
     parent = None if birth == 0 else birth - 1
-    return Asked(birth, parent, birth, {"operator": "rewire"}, "{}", f"{birth:064x}", 7, 64, 9, 0)
+    return Asked(
+        birth, parent, birth, {"operator": "rewire"}, "{}", f"{birth:064x}", 7, 64, 9, 0, 400
+    )
 
 
 def told(birth: int) -> Told:
@@ -79,13 +82,14 @@ ASKED = st.builds(
     birth=BIRTHS,
     parent=st.none() | BIRTHS,
     generation=BIRTHS,
-    mutation=st.dictionaries(st.text(), PLAIN, max_size=3),
+    mutation=st.dictionaries(st.text(), PLAIN, max_size=3).map(lambda d: d | {"operator": "any"}),
     genome=st.text(),
     digest=st.text(),
     seed=st.integers(0, 2**64 - 1),
     hidden_size=BIRTHS,
     recurrent_parameters=BIRTHS,
     duplicates=BIRTHS,
+    budget=BIRTHS,
 )
 TOLD = st.builds(
     lambda score, **other: Told(
@@ -211,27 +215,32 @@ def test_a_directory_without_a_run_says_how_to_begin_one(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("version", [2, "1", None])
+@pytest.mark.parametrize("version", [3, "1", None, 0])
 def test_another_format_version_is_refused_naming_both(tmp_path: Path, version: object) -> None:
     three_segments(tmp_path / "run")
     path = tmp_path / "run" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": version}))
+    path.write_bytes(sealed(unsealed(path.read_bytes()) | {"version": version}))
     with pytest.raises(RecordError) as caught:
         read_events(tmp_path / "run")
-    assert f"has format version {version}, but this program reads version 1" in str(caught.value)
+    assert f"has format version {version}, but this program reads versions 1 to 2" in str(
+        caught.value
+    )
 
 
 def test_a_damaged_header_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     three_segments(tmp_path / "run")
     path = tmp_path / "run" / "run.json"
-    whole = json.loads(path.read_text())
-    del whole["task"]
-    for text, reason in [
-        ("{", "is damaged"),
-        ("[]", "not written by evo-nas"),
-        (json.dumps(whole), "'task' is missing"),
+    whole = unsealed(path.read_bytes())
+    without = {key: value for key, value in whole.items() if key != "task"}
+    for content, reason in [
+        (b"{", "is damaged"),
+        (b"[]", "it is no JSON object"),
+        (b'{"format": "something else"}', "not written by evo-nas"),
+        (json.dumps(whole).encode(), "'sha256' is missing"),
+        (sealed(without), "'task' is missing"),
+        (sealed(whole).replace(b'"text"', b'"tex3"'), "does not give its 'sha256'"),
     ]:
-        path.write_text(text)
+        path.write_bytes(content)
         with pytest.raises(RecordError, match=reason):
             read_header(tmp_path / "run")
 

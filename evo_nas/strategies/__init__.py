@@ -38,6 +38,7 @@ def rules_of(config: SearchConfig) -> Rules:
         seed=config.seed,
         hidden_size=config.training.hidden_size,
         num_layers=config.training.num_layers,
+        steps=config.training.steps,
         parameter_limit=config.evolution.parameter_limit,
         equal_parameters=config.evolution.equal_parameters,
         identity_limit=config.evolution.identity_limit,

@@ -1,4 +1,6 @@
-"""Makes the run directories of this folder: ``python make_run.py DIR`` with the evo-nas of a format.
+"""Makes the run directories of this folder, each with the evo-nas of its time.
+
+Usage: ``python make_run.py DIR``.
 
 One directory for each format version of the record, written once by the program of its time and
 never again; `tests/test_formats.py` reads and resumes copies of them. A run holds a search that

@@ -1,0 +1,206 @@
+"""Checkpoints: many segments rolled into one file, and a manifest that says what is whole.
+
+::
+
+    DIR/checkpoints/000000001234.json    manifest after 1,234 events, written last
+
+A manifest lists the rolled files that hold the events up to it, each with its SHA-256. It is an
+accelerator: with it a reader knows by one hash that a large file is what was written and reads
+of it only the columns it wants; without it every byte is decoded and its checksums compared. All
+it says can be derived from the segments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from evo_nas.durable import make_directory, remove, write_durably
+from evo_nas.errors import RecordError
+from evo_nas.layout import Part, parts_in
+from evo_nas.sealed import BrokenSeal, sealed, unsealed
+from evo_nas.segments import DamagedSegment, decode, encode_rolled
+
+CHECKPOINTS = "checkpoints"
+FORMAT = "evo-nas-checkpoint"
+KEPT = 2
+"""Newest manifests that stay, with the files they list: were the last one damaged, the one before
+it would still do."""
+LARGEST = 1 << 15
+"""Segments in a rolled file that is never rolled again: what is rolled up is held in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolledFile:
+    """A rolled file as a manifest lists it.
+
+    Attributes:
+        first: Its first segment; ``last`` its last.
+        events: How many events it holds.
+        size: In bytes.
+        digest: Hex SHA-256 of its bytes.
+    """
+
+    first: int
+    last: int
+    events: int
+    size: int
+    digest: str
+
+    @property
+    def part(self) -> Part:
+        """The file among the files of events."""
+        return Part(self.first, self.last, True)
+
+    def holds(self, content: bytes) -> bool:
+        """Whether these are its bytes."""
+        return len(content) == self.size and hashlib.sha256(content).hexdigest() == self.digest
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a checkpoint says.
+
+    Attributes:
+        events: Events up to it.
+        files: The rolled files that hold them, in order.
+    """
+
+    events: int
+    files: tuple[RolledFile, ...]
+
+    def listed(self, part: Part) -> RolledFile | None:
+        """What it says of a file of events; None if nothing."""
+        return next((file for file in self.files if file.part == part), None)
+
+
+def manifest_path(root: Path, events: int) -> Path:
+    """The file of a manifest."""
+    return root / CHECKPOINTS / f"{events:012d}.json"
+
+
+def read_manifest(root: Path) -> tuple[Manifest | None, list[str]]:
+    """The newest manifest that is whole, and warnings about newer ones that are not."""
+    warnings: list[str] = []
+    for path in reversed(_manifests(root)):
+        try:
+            return _parsed(path), warnings
+        except FileNotFoundError:
+            continue  # a newer one came, and this one went, since the folder was listed
+        except BrokenSeal as error:
+            warnings.append(
+                f"{path} is damaged ({error}) and was passed over: the record is read without it."
+            )
+    return None, warnings
+
+
+def write_checkpoint(root: Path, chosen: Sequence[Part], known: Manifest | None) -> Manifest:
+    """Roll the single segments up and write a manifest; what became superfluous goes.
+
+    Earlier rolled files join in as long as they hold no more segments than what is rolled up with
+    them, and fewer than `LARGEST`. So there are few files, about log2 of the segments at first, and
+    no event is rewritten more often than that.
+
+    Args:
+        root: The run directory.
+        chosen: The files that make up the record, in order (`evo_nas.layout.cover`).
+        known: The manifest before this one.
+
+    Raises:
+        OSError: If the disk refuses; the record is whole then, rolled up or not.
+        RecordError: If a file is not what was written.
+    """
+    folder = root / "segments"
+    kept, rolled = _split(folder, chosen, known)
+    tables = [_table(folder / part.name, part, known) for part in rolled]
+    files = [_listed(folder, part, known) for part in kept]
+    if rolled:
+        table = pa.concat_tables(tables)
+        part = Part(rolled[0].first, rolled[-1].last, True)
+        content = encode_rolled(table)
+        write_durably(folder / part.name, content)
+        files.append(_file(part, content, table.num_rows))
+    manifest = Manifest(sum(file.events for file in files), tuple(files))
+    make_directory(root / CHECKPOINTS)
+    document = {"format": FORMAT, "events": manifest.events}
+    listed = [asdict(file) for file in files]
+    write_durably(manifest_path(root, manifest.events), sealed({**document, "files": listed}))
+    _tidy(root)
+    return manifest
+
+
+def _split(
+    folder: Path, chosen: Sequence[Part], known: Manifest | None
+) -> tuple[list[Part], list[Part]]:
+    """Rolled files that stay as they are, and the files to be rolled into one."""
+    at = next((k for k, part in enumerate(chosen) if not part.rolled), len(chosen))
+    kept, rolled = list(chosen[:at]), list(chosen[at:])
+    size = sum(part.last - part.first + 1 for part in rolled)
+    while rolled and kept:
+        length = kept[-1].last - kept[-1].first + 1
+        if length > size or length >= LARGEST:
+            break
+        rolled.insert(0, kept.pop())
+        size += length
+    return kept, rolled
+
+
+def _table(path: Path, part: Part, known: Manifest | None) -> pa.Table:
+    content = path.read_bytes()
+    listed = known.listed(part) if known is not None else None
+    try:
+        if listed is not None and not listed.holds(content):
+            raise DamagedSegment("its SHA-256 is not the one that was written down")
+        return decode(content)
+    except DamagedSegment as error:
+        raise RecordError(f"{path} is damaged ({error}). Restore it from a copy.") from None
+
+
+def _listed(folder: Path, part: Part, known: Manifest | None) -> RolledFile:
+    listed = known.listed(part) if known is not None else None
+    if listed is not None:
+        return listed
+    path = folder / part.name
+    return _file(part, path.read_bytes(), _table(path, part, None).num_rows)
+
+
+def _file(part: Part, content: bytes, events: int) -> RolledFile:
+    digest = hashlib.sha256(content).hexdigest()
+    return RolledFile(part.first, part.last, events, len(content), digest)
+
+
+def _tidy(root: Path) -> None:
+    """Remove what none of the newest manifests needs: the segments and rolled files that larger
+    ones hold, and the manifests before them."""
+    paths = _manifests(root)
+    manifests = []
+    for path in paths[-KEPT:]:
+        try:
+            manifests.append(_parsed(path))
+        except BrokenSeal:
+            return  # who knows what it listed
+    needed = {file.part for manifest in manifests for file in manifest.files}
+    end = max(file.last for manifest in manifests for file in manifest.files)
+    for part in sorted(parts_in(root / "segments")):
+        if part.last <= end and part not in needed:
+            remove(root / "segments" / part.name)
+    for path in paths[:-KEPT]:
+        remove(path)
+
+
+def _manifests(root: Path) -> list[Path]:
+    found = (root / CHECKPOINTS).glob("*.json")
+    return sorted((path for path in found if path.stem.isdigit()), key=lambda p: int(p.stem))
+
+
+def _parsed(path: Path) -> Manifest:
+    document = unsealed(path.read_bytes())
+    try:
+        files = tuple(RolledFile(**file) for file in document["files"])
+        return Manifest(int(document["events"]), files)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BrokenSeal(f"it is no manifest: {error!r}") from None

@@ -1,0 +1,266 @@
+"""Reads a record: which files are whole, their rows in order, without ever changing anything.
+
+Readers take no lock, also while a search writes and rolls files up: the folder is listed, the
+files that cover it are opened, and if one of them went meanwhile, the folder is listed again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from evo_nas.checkpoint import Manifest, read_manifest
+from evo_nas.errors import RecordError
+from evo_nas.events import Event
+from evo_nas.header import Header, read_header
+from evo_nas.layout import Part, cover, parts_in, segment_count
+from evo_nas.segments import SCHEMA, DamagedSegment, decode, decode_rows, events_of
+
+SEGMENTS = "segments"
+LISTINGS = 5
+"""How often the folder is listed before a file counts as missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The events of a run as columns, and what was found out on the way.
+
+    Attributes:
+        table: The rows in order, in the columns asked for.
+        parts: The files they came from, in order.
+        rows: How many each of them gave.
+        manifest: The newest checkpoint's, if there is one.
+        next_segment: Number of the next segment to be written.
+        torn: A damaged newest segment that was left out.
+        warnings: What the user should know.
+    """
+
+    table: pa.Table
+    parts: tuple[Part, ...]
+    rows: tuple[int, ...]
+    manifest: Manifest | None
+    next_segment: int
+    torn: Path | None
+    warnings: tuple[str, ...]
+
+
+class _Gone(Exception):
+    """A listed file is not there: it was rolled up meanwhile, or it is missing."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def read_events(directory: str | Path) -> tuple[list[Event], list[str]]:
+    """Everything recorded so far, in order, and warnings to be shown to the user.
+
+    A damaged newest segment (a disk may tear one, a killed process cannot) is left out with a
+    warning: what it held counts as never told.
+
+    Raises:
+        RecordError: If there is no run, a segment is missing, or one that has a successor, or
+            that a checkpoint wrote, is damaged.
+    """
+    root = Path(directory)
+    header = read_header(root)
+    reading = read_table(root)
+    return events_in(root, header, reading.table), list(reading.warnings)
+
+
+def events_in(root: Path, header: Header, table: pa.Table) -> list[Event]:
+    """The rows of a table of all columns as events.
+
+    Raises:
+        RecordError: If a row is none.
+    """
+    try:
+        return events_of([table], steps_of(header))
+    except DamagedSegment as error:
+        raise RecordError(
+            f"{root / SEGMENTS}: {error}. Restore it from a copy of the run."
+        ) from None
+
+
+def steps_of(header: Header) -> int:
+    """The budget of candidates whose row holds none, as in format 1."""
+    training: Any = header.config.get("training", {})
+    return int(training.get("steps", 0))
+
+
+def read_table(root: Path, columns: Sequence[str] | None = None) -> Reading:
+    """The rows of a run, of all columns or of some.
+
+    Raises:
+        RecordError: As `read_events`.
+    """
+    for attempt in range(LISTINGS):
+        try:
+            return _read(root, columns)
+        except _Gone as gone:
+            message = gone.message
+            time.sleep(0.01 * attempt)
+    raise RecordError(message)
+
+
+def _read(root: Path, columns: Sequence[str] | None) -> Reading:
+    folder = root / SEGMENTS
+    manifest, warnings = read_manifest(root)
+    try:
+        parts = set(parts_in(folder))
+    except FileNotFoundError:
+        raise RecordError(f"{folder} is missing. Restore it from a copy.") from None
+    count = segment_count(parts)
+    torn: Path | None = None
+    done: dict[Part, pa.Table] = {}
+    while True:
+        chosen, missing = cover(parts)
+        if missing is not None:
+            raise _Gone(
+                f"{folder / Part(missing, missing, False).name} is missing, but segments up to "
+                f"{count - 1} exist. Restore it from a copy of the run: later events build on it."
+            )
+        damage = _decode(folder, chosen, manifest, columns, done)
+        if damage is None:
+            break
+        part, why = damage
+        parts.discard(part)
+        if _covers(parts, part.last):
+            warnings.append(
+                f"{folder / part.name} is damaged ({why}); other files hold its events."
+            )
+        elif part.last == count - 1 and not part.rolled:
+            torn, count = folder / part.name, count - 1
+            warnings.append(
+                f"{torn} is damaged ({why}); it is the newest segment and was left out."
+            )
+        else:
+            raise RecordError(_cannot_be_left_out(folder, part, why))
+    tables = [done[part] for part in chosen]
+    return Reading(
+        table=pa.concat_tables([nothing(columns), *tables]),
+        parts=tuple(chosen),
+        rows=tuple(table.num_rows for table in tables),
+        manifest=manifest,
+        next_segment=count,
+        torn=torn,
+        warnings=tuple(warnings),
+    )
+
+
+def read_rows(root: Path, reading: Reading, rows: Sequence[int]) -> pa.Table:
+    """Some rows of a reading, in all columns and in the order asked for.
+
+    Of a rolled file only the row groups that hold them are read.
+
+    Args:
+        root: The run directory.
+        reading: Of any columns.
+        rows: Positions in its table.
+
+    Raises:
+        RecordError: If a file changed since.
+    """
+    tables = [nothing()]
+    places: dict[int, int] = {}
+    start = at = 0
+    for part, count in zip(reading.parts, reading.rows, strict=True):
+        wanted = sorted({row - start for row in rows if start <= row < start + count})
+        if wanted:
+            try:
+                table = decode_rows((root / SEGMENTS / part.name).read_bytes(), count, wanted)
+            except (DamagedSegment, FileNotFoundError) as error:
+                raise RecordError(
+                    f"{root / SEGMENTS / part.name} changed while it was read ({error}). Try again."
+                ) from None
+            tables.append(table)
+            places |= {start + row: at + k for k, row in enumerate(wanted)}
+            at += len(wanted)
+        start += count
+    return pa.concat_tables(tables).take(pa.array([places[row] for row in rows], pa.int64()))
+
+
+def nothing(columns: Sequence[str] | None = None) -> pa.Table:
+    """No rows, in the columns asked for."""
+    wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    return wanted.empty_table()
+
+
+def _decode(
+    folder: Path,
+    chosen: Sequence[Part],
+    manifest: Manifest | None,
+    columns: Sequence[str] | None,
+    done: dict[Part, pa.Table],
+) -> tuple[Part, str] | None:
+    """Read the chosen files into ``done``; the first that is damaged, and how."""
+    sequence = 0
+    for part in chosen:
+        try:
+            content = (folder / part.name).read_bytes()
+            table = _rows(content, part, manifest, columns, newest=part == chosen[-1])
+            fresh = _from(table, sequence)
+        except FileNotFoundError:
+            raise _Gone(
+                f"{folder / part.name} is missing, but it was there. "
+                "Restore it from a copy of the run."
+            ) from None
+        except DamagedSegment as error:
+            return part, str(error)
+        sequence += fresh.num_rows
+        done[part] = fresh if columns is None else fresh.select(list(columns))
+    return None
+
+
+def _rows(
+    content: bytes,
+    part: Part,
+    manifest: Manifest | None,
+    columns: Sequence[str] | None,
+    newest: bool,
+) -> pa.Table:
+    listed = manifest.listed(part) if manifest is not None and part.rolled else None
+    if listed is not None:
+        if not listed.holds(content):
+            raise DamagedSegment("its SHA-256 is not the one its checkpoint wrote down")
+        return decode(
+            content, None if columns is None else [*{"sequence": 0} | dict.fromkeys(columns)]
+        )
+    # Nobody vouches for it: everything is decoded, and so every checksum compared.
+    table = decode(content)
+    if newest:
+        events_of([table])
+    return table
+
+
+def _from(table: pa.Table, sequence: int) -> pa.Table:
+    """The rows from an event on; those before it stand in files before."""
+    numbers = table.column("sequence").to_numpy()
+    if not len(numbers) or numbers[0] > sequence or numbers[-1] < sequence:
+        raise DamagedSegment(f"its events are not numbered from {sequence} on")
+    if (numbers[1:] != numbers[:-1] + 1).any():
+        raise DamagedSegment(f"its events are not numbered from {sequence} on")
+    return table.slice(sequence - int(numbers[0]))
+
+
+def _covers(parts: Iterable[Part], last: int) -> bool:
+    chosen, missing = cover(parts)
+    return bool(chosen) and chosen[-1].last >= last and (missing is None or missing > last)
+
+
+def _cannot_be_left_out(folder: Path, part: Part, why: str) -> str:
+    if part.rolled:
+        return (
+            f"{folder / part.name} is damaged ({why}), and the {part.last - part.first + 1} "
+            "segments that were rolled into it are gone. Restore it from a copy of the run."
+        )
+    return (
+        f"{folder / part.name} is damaged ({why}) and has successors, so it cannot be left out. "
+        "Restore it from a copy of the run, or move it and every later segment away "
+        "to go on from before it."
+    )
