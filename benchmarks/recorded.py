@@ -19,7 +19,7 @@ import torch
 
 from evo_nas.events import Asked
 from evo_nas.record import read_events, read_header
-from evo_nas.search import load_same_data
+from evo_nas.setting import load_same_data
 from evo_nas.sessions import last_config
 from workers.messages import Request, Result
 from workers.training import evaluate

@@ -16,9 +16,9 @@ import click
 
 from evo_nas import __version__
 from evo_nas.cli_show import add_to
+from evo_nas.interrupt import INTERRUPTED
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-INTERRUPTED = 130
 
 
 class ShownErrors(click.Group):
@@ -29,6 +29,9 @@ class ShownErrors(click.Group):
 
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("\ninterrupted; everything reported is recorded", file=sys.stderr)
+            sys.exit(INTERRUPTED)
         except click.exceptions.ClickException:
             raise
         except Exception as error:
@@ -84,6 +87,13 @@ _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--preset", help="real2019: population 100, sample size 25.")
 @click.option("--published/--no-published", default=None, help="Start from published cells too.")
 @click.option("--equal-parameters", is_flag=True, default=None, help="Solve the hidden size.")
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    default=None,
+    help="The same history for any number of workers, and after any crash.",
+)
+@click.option("--lag", type=int, help="Of a deterministic history; at least the workers.")
 @click.option("--hidden-size", type=int)
 @click.option("--num-layers", type=int)
 @click.option("--batch-size", type=int)

@@ -97,13 +97,15 @@ class Comparison:
     complete: bool
 
 
-def comparison_seconds(config: CompareConfig, seconds: Sequence[float], capacity: int) -> float:
-    """How long the comparison will take, to keep that much of a time budget for it."""
-    if not seconds:
-        return 0.0
+def comparison_seconds(config: CompareConfig, mean_seconds: float, capacity: int) -> float:
+    """How long the comparison will take, to keep that much of a time budget for it.
+
+    Args:
+        mean_seconds: Of an evaluation of the search.
+        capacity: How many trainings run at once.
+    """
     trainings = config.seeds * (config.top + len(config.baselines))
-    rounds = -(-trainings // capacity)
-    return rounds * statistics.fmean(seconds)
+    return -(-trainings // capacity) * mean_seconds
 
 
 def entrants(config: SearchConfig, events: Sequence[Event], task: Task) -> list[Entrant]:
@@ -185,7 +187,7 @@ def run_comparison(
                 training = replace(config.training, hidden_size=event.hidden_size)
                 pool.submit(Request(event.birth, event.genome, event.seed, training, part))
                 running += 1
-            if interrupt.seconds() > config.workers.grace_seconds:
+            if interrupt.over(config.workers.grace_seconds):
                 break
             settled = [told_of(result, 0.0) for result in pool.poll(POLL_SECONDS)]
             if settled:

@@ -43,6 +43,10 @@ class EvolutionConfig:
         parameter_limit: Most recurrent parameters, in those of ``lstm`` at the hidden size.
         equal_parameters: Solve the hidden size for each candidate, so that all have about
             as many recurrent parameters as ``lstm`` at the configured hidden size.
+        deterministic: Whether the history is a function of the seed alone, the same for any
+            number of workers (`evo_nas.order.FixedLag`); else it is as things happen to end.
+        lag: L of a deterministic history: each candidate knows of all results but those of the
+            L - 1 births before it. At least the number of workers.
     """
 
     strategy: Literal["regularized", "random"] = "regularized"
@@ -54,6 +58,8 @@ class EvolutionConfig:
     published: bool = True
     parameter_limit: float = 1.5
     equal_parameters: bool = False
+    deterministic: bool = False
+    lag: int = 8
 
 
 PRESETS: Mapping[str, Mapping[str, int]] = {"real2019": {"population": 100, "sample_size": 25}}
@@ -85,7 +91,8 @@ class WorkersConfig:
         workers_per_gpu: n workers share a GPU, each 1/n of it.
         evaluation_seconds: Time limit of one evaluation; None for none.
         stall_seconds: A worker without a sign of life for so long is replaced.
-        attempts: How often one request is tried before it counts as ``worker_lost``.
+        attempts: How often a request is tried whose worker dies or stalls, before that counts
+            as its failure.
         grace_seconds: After an interrupt, how long running evaluations may still finish.
         dashboard: Whether Ray's dashboard is started.
     """
@@ -116,6 +123,17 @@ class CompareConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordConfig:
+    """Table ``[record]``: how the record is kept; none of it changes what it says.
+
+    Attributes:
+        checkpoint_segments: After so many segments they are rolled into one file.
+    """
+
+    checkpoint_segments: int = 256
+
+
+@dataclass(frozen=True, slots=True)
 class SearchConfig:
     """Everything a run is configured by.
 
@@ -132,6 +150,7 @@ class SearchConfig:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
     run: str | None = None
     seed: int = 0
 
@@ -143,6 +162,7 @@ TABLES: Mapping[str, type] = {
     "budget": BudgetConfig,
     "workers": WorkersConfig,
     "compare": CompareConfig,
+    "record": RecordConfig,
 }
 TOP_LEVEL: Mapping[str, Any] = {"run": str | None, "seed": int}
 _COUNT = Range(at_least=1)
@@ -164,6 +184,7 @@ RANGES: Mapping[str, Range] = {
     "identity_rate": Range(at_least=0, at_most=1),
     "identity_limit": _NATURAL,
     "duplicate_draws": _NATURAL,
+    "lag": _COUNT,
     "parameter_limit": _POSITIVE,
     "evaluations": _COUNT,
     "hours": _POSITIVE,
@@ -175,6 +196,7 @@ RANGES: Mapping[str, Range] = {
     "grace_seconds": _NATURAL,
     "seeds": _NATURAL,
     "top": _COUNT,
+    "checkpoint_segments": _COUNT,
     "seed": _NATURAL,
 }
 """By key: no two tables share one."""

@@ -9,11 +9,16 @@ class RecordError(RuntimeError):
     """A run directory cannot be used as asked; the message names the file and what to do."""
 
 
+class SearchError(RuntimeError):
+    """A search cannot begin or go on; the message says why and what to do."""
+
+
 _USERS = {
     ("evo_nas.config_check", "ConfigError"),
     ("evo_nas.errors", "RecordError"),
     ("evo_nas.durable", "RunLocked"),
-    ("evo_nas.search", "SearchError"),
+    ("evo_nas.errors", "SearchError"),
+    ("evo_nas.order", "Unrepeatable"),
     ("evo_nas.lineage", "LineageError"),
     ("genomes.genome", "InvalidGenome"),
     ("workers.tasks.errors", "TaskError"),

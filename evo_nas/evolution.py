@@ -19,6 +19,7 @@ from evo_nas.events import Asked, Told
 from evo_nas.history import History, Proposal
 from evo_nas.individual import Individual
 from evo_nas.initial import initial_proposals, propose_initial
+from evo_nas.past import Past
 from genomes.mutation import mutate
 
 
@@ -53,26 +54,25 @@ class RegularizedEvolution:
 
     Attributes:
         population: The P individuals told last, oldest first; failed candidates never enter.
-        logbook: DEAP's logbook of the population's fitness (min, mean, max) after each tell.
+        memory: P.
     """
 
     def __init__(
         self, config: SearchConfig, history: History, toolbox: base.Toolbox | None = None
     ) -> None:
         self.history = history
-        self.size = config.evolution.population
+        self.memory = self.size = config.evolution.population
         self.toolbox = toolbox or default_toolbox(config, history)
         self.population: deque[Individual] = deque(maxlen=self.size)
         self._initial = initial_proposals(config, history.rules)
         self._statistics = tools.Statistics(lambda individual: individual.fitness.values[0])
         for name, function in (("min", min), ("mean", np.mean), ("max", max)):
             self._statistics.register(name, function)
-        self.logbook = tools.Logbook()
 
     def ask(self) -> Asked:
         """The next candidate: of generation 0 for the first P births, and for as long as no
         candidate has a fitness; then a child of the population."""
-        if self.history.next_birth() < self.size or not self.population:
+        if self.history.births < self.size or not self.population:
             return self.history.candidate(propose_initial(self.history, self._initial))
         return self.history.candidate(self._child)
 
@@ -85,6 +85,15 @@ class RegularizedEvolution:
         """See ``Strategy``."""
         self.history.note_asked(event)
 
+    def restore(self, past: Past) -> None:
+        """See ``Strategy``."""
+        self.population.clear()
+        self.population.extend(self.history.restore(past))
+
+    def statistics(self) -> dict[str, float]:
+        """``min``, ``mean`` and ``max`` of the population's fitness; empty while there is none."""
+        return self._statistics.compile(self.population) if self.population else {}
+
     def tell(self, event: Told) -> None:
         """Let a candidate enter the population, unless it failed; the oldest leaves."""
         individual = self.history.note_told(event)
@@ -95,5 +104,3 @@ class RegularizedEvolution:
         for other in self.population:
             if other.digest == individual.digest:
                 other.fitness.values = (mean,)
-        record = self._statistics.compile(self.population)
-        self.logbook.record(birth=event.birth, told=len(self.history.settled), **record)

@@ -53,12 +53,12 @@ def export_weights(
     torch = importlib.import_module("torch")
     from safetensors.torch import save_file
 
-    from evo_nas.search import load_same_data, prepare_engine
+    from evo_nas.setting import load_same_data, prepare_engine
     from workers.messages import Request
     from workers.training import trained
 
     asked = _asked(events, birth)
-    prepare_engine(config, [e for e in events if isinstance(e, Told) and e.birth == birth])
+    prepare_engine(config, [e.engine for e in events if isinstance(e, Told) and e.birth == birth])
     training = replace(config.training, hidden_size=asked.hidden_size)
     request = Request(birth, asked.genome, asked.seed, training)
     before = torch.get_num_threads()

@@ -11,6 +11,7 @@ import numpy as np
 
 from evo_nas.events import Asked, Told
 from evo_nas.individual import Individual
+from evo_nas.past import Past
 from evo_nas.streams import Stream, generator, training_seed
 from genomes.canonical import canonical
 from genomes.cost import hidden_size_for, recurrent_parameters
@@ -86,26 +87,39 @@ class Rules:
 
 @dataclass
 class History:
-    """Everyone asked and told so far; the strategies' common memory.
+    """What was asked and told so far, as far as it matters; the strategies' common memory.
 
     Attributes:
-        individuals: By birth.
+        births: How many candidates were asked for.
+        told: How many of them were told, failed ones included.
+        running: Those asked for and not told, by birth.
         asked: How often each digest was asked for.
         fitness: All fitness values of each digest.
-        settled: Births told, failed ones included.
         duplicates: Draws avoided because the digest was known.
     """
 
     rules: Rules
-    individuals: dict[int, Individual] = field(default_factory=dict)
+    births: int = 0
+    told: int = 0
+    running: dict[int, Individual] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
     fitness: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    settled: set[int] = field(default_factory=set)
     duplicates: int = 0
 
-    def next_birth(self) -> int:
-        """The birth of the next candidate."""
-        return len(self.individuals)
+    def restore(self, past: Past) -> list[Individual]:
+        """Know what a record says, instead of being told it event by event.
+
+        Returns:
+            The last individuals that have a fitness, the oldest first.
+        """
+        self.births, self.told = past.births, past.totals.told
+        self.duplicates, self.asked = past.duplicates, past.asked
+        self.fitness = defaultdict(list, past.fitness)
+        self.running = {asked.birth: Individual(asked) for asked in past.waiting}
+        recent = [Individual(asked) for asked in past.recent]
+        for individual in recent:
+            individual.fitness.values = (self.mean_fitness(individual.digest),)
+        return recent
 
     def candidate(self, propose: Propose) -> Asked:
         """Draw a candidate that keeps the duplicate and size rules.
@@ -116,7 +130,7 @@ class History:
         Raises:
             Exhausted: If no random genome is new either.
         """
-        birth = self.next_birth()
+        birth = self.births
         rng = generator(self.rules.seed, Stream.CANDIDATE, birth)
         avoided = 0
         for draw in range(1 + self.rules.duplicate_draws + RANDOM_DRAWS):
@@ -159,20 +173,18 @@ class History:
             budget=self.rules.steps,
         )
 
-    def note_asked(self, event: Asked) -> Individual:
-        """Remember a candidate."""
-        individual = Individual(
-            Genome.from_json(event.genome),
-            event.birth,
-            event.parent,
-            event.generation,
-            event.mutation,
-            event.digest,
-        )
-        self.individuals[event.birth] = individual
+    def note_asked(self, event: Asked) -> None:
+        """Remember a candidate.
+
+        Raises:
+            ValueError: If it is not the next birth.
+        """
+        if event.birth != self.births:
+            raise ValueError(f"birth {event.birth} was asked for, but the next is {self.births}.")
+        self.running[event.birth] = Individual(event)
+        self.births += 1
         self.asked[event.digest] += 1
         self.duplicates += event.duplicates
-        return individual
 
     def note_told(self, event: Told) -> Individual | None:
         """Remember an outcome; the individual if it has a fitness, else None.
@@ -180,14 +192,15 @@ class History:
         Raises:
             ValueError: If the birth was never asked, or is told twice.
         """
-        if event.birth not in self.individuals:
-            raise ValueError(f"birth {event.birth} was told but never asked.")
-        if event.birth in self.settled:
-            raise ValueError(f"birth {event.birth} was told twice.")
-        self.settled.add(event.birth)
+        individual = self.running.pop(event.birth, None)
+        if individual is None:
+            known = event.birth < self.births
+            raise ValueError(
+                f"birth {event.birth} was told {'twice' if known else 'but never asked'}."
+            )
+        self.told += 1
         if event.fitness is None:
             return None
-        individual = self.individuals[event.birth]
         self.fitness[individual.digest].append(event.fitness)
         return individual
 

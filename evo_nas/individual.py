@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 from deap import base
 
+from evo_nas.events import Asked
 from genomes.genome import Genome
 
 
@@ -20,24 +21,35 @@ class Fitness(base.Fitness):  # type: ignore[misc]
     weights = (1.0,)
 
 
-@dataclass(slots=True)
+@dataclass
 class Individual:
     """A candidate that was asked for.
 
     Attributes:
-        genome: The cell as written (not its canonical form).
-        birth: Number in the order of asking, from 0.
-        parent: Birth of the parent, None in generation 0.
-        generation: Number of ancestors.
-        mutation: The record of how it came about.
-        digest: Of the canonical form.
+        asked: As the record holds it.
         fitness: The mean over its digest's evaluations; invalid (empty) until there is one.
     """
 
-    genome: Genome
-    birth: int
-    parent: int | None
-    generation: int
-    mutation: dict[str, Any]
-    digest: str
+    asked: Asked
     fitness: Fitness = field(default_factory=Fitness)
+
+    @property
+    def birth(self) -> int:
+        """Number in the order of asking, from 0."""
+        return self.asked.birth
+
+    @property
+    def generation(self) -> int:
+        """Number of ancestors."""
+        return self.asked.generation
+
+    @property
+    def digest(self) -> str:
+        """Of the canonical form."""
+        return self.asked.digest
+
+    @cached_property
+    def genome(self) -> Genome:
+        """The cell as written (not its canonical form); read when it is first wanted, for most
+        individuals never become a parent."""
+        return Genome.from_json(self.asked.genome)

@@ -35,7 +35,7 @@ def initial_proposals(config: SearchConfig, rules: Rules) -> tuple[Proposal, ...
 
 def propose_initial(history: History, initial: Sequence[Proposal]) -> Propose:
     """Proposals of generation 0 for the next birth: its published cell, or a random genome."""
-    birth = history.next_birth()
+    birth = history.births
 
     def propose(rng: np.random.Generator) -> Proposal:
         if birth < len(initial) and not history.is_duplicate(initial[birth]):

@@ -1,8 +1,11 @@
-"""The thin loop between a strategy and a pool: ask, submit, poll, record, tell.
+"""The thin loop between a strategy and a pool: ask, submit, poll, record.
 
-Results are in the record on disk before the strategy sees them. Candidates asked since are
-written with the next results: they are a function of what was told before them, so a crash
-loses none of them that a resumed run would not ask again.
+What a poll brings is told to the strategy, and then everything that came of it, results and new
+candidates, is on disk in one segment before anything leaves this process: before a candidate is
+submitted and before a result is reported. If it cannot be written, the search ends there.
+
+Candidates asked for while nothing comes in are written with the next results: they are a function
+of what was told before them, so a crash loses none that a resumed run would not ask for again.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from typing import Literal, Protocol
 from evo_nas.events import Asked, Event, Told
 from evo_nas.history import Exhausted
 from evo_nas.interrupt import Interrupt
+from evo_nas.order import Order, Unrepeatable
 from evo_nas.strategies import Strategy
 from workers.limits import Pool
 from workers.messages import Request, Result, Training
@@ -78,12 +82,14 @@ class Loop:
     """Carries requests from a strategy to a pool and results back.
 
     Attributes:
-        strategy: Asked and told; everything recorded so far has been replayed into it.
+        strategy: Asked and told; everything recorded so far has been brought to it.
         pool: Trains and scores.
         saver: The record.
-        training: How candidates are trained (the hidden size comes with the candidate).
+        order: When to ask, and which result counts next.
+        training: How candidates are trained (hidden size and steps come with the candidate).
         budget: When to stop asking.
-        waiting: Candidates asked in an earlier session and never told: they go first.
+        waiting: Candidates asked for and not submitted: those of an earlier session go first.
+        unsaved: What no segment holds yet, in order.
         clock: Seconds of search.
         interrupt: The user's wish to stop.
         grace_seconds: How long running evaluations may go on after an interrupt.
@@ -95,6 +101,7 @@ class Loop:
     strategy: Strategy
     pool: Pool
     saver: Saver
+    order: Order
     training: Training
     budget: Budget
     waiting: deque[Asked]
@@ -103,70 +110,116 @@ class Loop:
     grace_seconds: float
     on_told: Callable[[Sequence[Told]], None] = lambda told: None
     on_tick: Callable[[], None] = lambda: None
+    unsaved: list[Event] = field(default_factory=list)
     note: str = ""
-    _saved: bool = False
-    _unsaved: list[Asked] = field(default_factory=list)
-    _running: int = 0
+    _begun: bool = False
+    _running: dict[int, Asked] = field(default_factory=dict)
 
     def run(self) -> Reason:
-        """Run until the budget is spent and everything asked is settled, or until interrupted."""
-        reason: Reason = "finished"
+        """Run until the budget is spent and everything asked is settled, or until interrupted.
+
+        Raises:
+            Unrepeatable: If the order says so.
+            OSError: If the record cannot be written.
+        """
         while True:
-            if self.interrupt.requested:
-                reason = "interrupted"
-            elif reason == "finished":
-                try:
-                    self._fill()
-                except Exhausted as error:
-                    reason, self.note = "exhausted", str(error)
-            if self._running == 0:
+            if not self.interrupt.requested:
+                self._fill()
+            if not self._running or self.interrupt.over(self.grace_seconds):
                 break
-            if self._unsaved and not self._saved:
-                self._save(())  # so that a reader sees what runs before the first result is in
-            if self.interrupt.requested and self.interrupt.seconds() > self.grace_seconds:
-                break
+            if self.unsaved and not self._begun:
+                self._save()  # so that a reader sees what runs before the first result is in
             self._settle(self.pool.poll(POLL_SECONDS))
             self.on_tick()
-        if self._unsaved:
-            self._save(())
-        return reason
+        if self.unsaved:
+            self._save()
+        if self.interrupt.requested:
+            return "interrupted"
+        return "exhausted" if self.note else "finished"
+
+    def catch_up(self, events: Iterable[Event]) -> None:
+        """Bring strategy and order past the last events of a record, before `run`.
+
+        A candidate that was due between them and is not there, because the budget was smaller
+        then, is asked for now: a raised budget gives the history it would have given from the
+        start.
+        """
+        told: set[int] = set()
+        for event in events:
+            if isinstance(event, Asked):
+                self.strategy.note(event)
+                self.waiting.append(event)
+            else:
+                self._ask_due()
+                self.strategy.tell(event)
+                self.order.replayed()
+                told.add(event.birth)
+        self.waiting = deque(asked for asked in self.waiting if asked.birth not in told)
 
     def _fill(self) -> None:
+        """Give the pool as much as it takes."""
+        self._ask_due()
         while self.pool.free() > 0:
-            asked = self._next()
-            if asked is None:
+            if not self.waiting:
+                self._ask_one()
+            if not self.waiting:
                 return
+            asked = self.waiting.popleft()
+            self._running[asked.birth] = asked
             self.pool.submit(self._request(asked))
-            self._running += 1
 
-    def _next(self) -> Asked | None:
-        if self.waiting:
-            return self.waiting.popleft()
-        if self.budget.spent(self.strategy.history.next_birth(), self.clock.elapsed()):
-            return None
-        asked = self.strategy.ask()
+    def _ask_due(self) -> None:
+        """Ask for all that is due, if the order does not wait for a worker to be free."""
+        while self.order.eager and self._ask_one():
+            pass
+
+    def _ask_one(self) -> bool:
+        """Ask for a candidate, if one is due and there is a budget for it."""
+        births = self.strategy.history.births
+        if self.note or not self.order.may_ask(births):
+            return False
+        if self.budget.spent(births, self.clock.elapsed()):
+            return False
+        try:
+            asked = self.strategy.ask()
+        except Exhausted as error:
+            self.note = str(error)
+            return False
         self.strategy.note(asked)
-        self._unsaved.append(asked)
-        return asked
+        self.unsaved.append(asked)
+        self.waiting.append(asked)
+        return True
 
     def _request(self, asked: Asked) -> Request:
-        training = replace(self.training, hidden_size=asked.hidden_size)
+        training = replace(self.training, hidden_size=asked.hidden_size, steps=asked.budget)
         return Request(asked.birth, asked.genome, asked.seed, training)
 
     def _settle(self, results: Sequence[Result]) -> None:
-        if not results:
-            return
-        told = [told_of(result, self.clock.elapsed()) for result in results]
-        self._save(told)
-        for event in told:
-            self._running -= 1
+        problem: Unrepeatable | None = None
+        for result in results:
+            asked = self._running.pop(result.birth)
+            try:
+                if not self.order.arrived(result):
+                    self.waiting.appendleft(asked)
+            except Unrepeatable as error:
+                problem = error
+        told: list[Told] = []
+        while (next_result := self.order.next()) is not None:
+            event = told_of(next_result, self.clock.elapsed())
+            told.append(event)
+            self.unsaved.append(event)
             self.strategy.tell(event)
-        self.on_told(told)
+            self._ask_due()
+        if told:
+            self._save()
+            self.on_told(told)
+        if problem is not None:
+            raise problem
 
-    def _save(self, told: Iterable[Told]) -> None:
-        self.saver.append([*self._unsaved, *told])
-        self._unsaved.clear()
-        self._saved = True
+    def _save(self) -> None:
+        self.saver.append(self.unsaved)
+        self.unsaved.clear()
+        self._begun = True
 
 
 def told_of(result: Result, elapsed: float) -> Told:
@@ -186,16 +239,3 @@ def told_of(result: Result, elapsed: float) -> Told:
         finished=time.time(),
         elapsed=elapsed,
     )
-
-
-def replay(strategy: Strategy, events: Iterable[Event]) -> deque[Asked]:
-    """Bring a strategy to where a record ends; returns the candidates that were never told."""
-    open_births: dict[int, Asked] = {}
-    for event in events:
-        if isinstance(event, Asked):
-            strategy.note(event)
-            open_births[event.birth] = event
-        else:
-            strategy.tell(event)
-            del open_births[event.birth]
-    return deque(open_births.values())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from evo_nas.events import Told
 from evo_nas.loop import Budget, Clock
+from evo_nas.past import Totals
 from evo_nas.strategies import Strategy
 
 PLAIN_SECONDS = 10.0
@@ -25,6 +25,7 @@ class ProgressLine:
         strategy: Read for counts of candidates and duplicates.
         unit: Unit of the metric.
         higher_is_better: Direction of the metric.
+        totals: Sums over everything told so far.
     """
 
     strategy: Strategy
@@ -32,27 +33,22 @@ class ProgressLine:
     clock: Clock
     unit: str
     higher_is_better: bool
+    totals: Totals = field(default_factory=Totals)
     stream: TextIO = field(default_factory=lambda: sys.stderr)
-    statuses: Counter[str] = field(default_factory=Counter)
-    best: float | None = None
     told_here: int = 0
     _printed: float = 0.0
     _warned: bool = False
 
-    def told(self, events: Sequence[Told], here: bool = True) -> None:
-        """Take results into account; ``here`` is False for those of earlier sessions."""
+    def told(self, events: Sequence[Told]) -> None:
+        """Take results into account."""
         for event in events:
-            self.statuses[event.status] += 1
-            self.told_here += here
-            if event.metric is not None:
-                better = max if self.higher_is_better else min
-                self.best = event.metric if self.best is None else better(self.best, event.metric)
-            elif here and self.statuses[event.status] == 1:
+            self.totals.add(event)
+            self.told_here += 1
+            if event.status != "ok" and self.totals.statuses[event.status] == 1:
                 last = event.message.strip().splitlines()[-1:] or [""]
                 self._line(f"first failure {event.status!r} (birth {event.birth}): {last[0]}")
-        if here:
-            self._warn_if_all_failed()
-            self.show()
+        self._warn_if_all_failed()
+        self.show()
 
     def show(self, now: bool = False) -> None:
         """Print the line, on a terminal in place and elsewhere at most every ten seconds."""
@@ -72,15 +68,14 @@ class ProgressLine:
 
     def text(self) -> str:
         """The line itself."""
-        done = sum(self.statuses.values())
+        done = self.totals.told
+        best = self.totals.highest if self.higher_is_better else self.totals.lowest
         limit = f"/{self.budget.evaluations}" if self.budget.evaluations is not None else ""
         hour = self._per_hour()
         parts = [f"{done}{limit} evaluations"]
-        parts.append(
-            "best -" if self.best is None else f"best {self.best:.4f} {self.unit}".rstrip()
-        )
+        parts.append("best -" if best is None else f"best {best:.4f} {self.unit}".rstrip())
         parts.append(f"{hour:,.0f}/hour")
-        failures = {k: n for k, n in sorted(self.statuses.items()) if k != "ok"}
+        failures = {k: n for k, n in sorted(self.totals.statuses.items()) if k != "ok"}
         parts.append("failed " + (", ".join(f"{k} {n}" for k, n in failures.items()) or "0"))
         parts.append(f"duplicates avoided {self.strategy.history.duplicates}")
         parts.append(f"ETA {self._eta(done, hour)}")
@@ -102,11 +97,11 @@ class ProgressLine:
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
     def _warn_if_all_failed(self) -> None:
-        done = sum(self.statuses.values())
+        done, statuses = self.totals.told, self.totals.statuses
         size = getattr(self.strategy, "size", 10)
-        if not self._warned and done >= size and not self.statuses["ok"]:
+        if not self._warned and done >= size and not statuses["ok"]:
             self._warned = True
-            kinds = ", ".join(f"{k} {n}" for k, n in sorted(self.statuses.items()))
+            kinds = ", ".join(f"{k} {n}" for k, n in sorted(statuses.items()))
             self._line(
                 f"warning: all {done} candidates so far have failed ({kinds}); drawing on. "
                 "Check the task and the learning rate; 'evo-nas status' shows the messages."

@@ -50,6 +50,7 @@ class Record:
         header: Its header.
         reading: What was recorded when it was opened.
         warnings: What the user should know about opening it.
+        checkpoint_segments: After so many segments a checkpoint is written.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Record:
         self.reading = reading
         self.warnings = [*warnings, *reading.warnings]
         self._lock = lock
-        self._every = checkpoint_segments
+        self.checkpoint_segments = checkpoint_segments
         self._sequence = sum(reading.rows)
         self._number = reading.next_segment
         self._parts = list(reading.parts)
@@ -94,7 +95,7 @@ class Record:
         self._parts.append(Part(self._number, self._number, False))
         self._number += 1
         self._sequence += len(events)
-        if sum(not part.rolled for part in self._parts) >= self._every:
+        if sum(not part.rolled for part in self._parts) >= self.checkpoint_segments:
             self.checkpoint()
 
     def checkpoint(self) -> None:

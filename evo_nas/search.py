@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-import statistics
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +21,13 @@ from evo_nas.compare import (
     times_opened,
 )
 from evo_nas.config import differences, from_dict, resolved, to_dict, with_overrides
-from evo_nas.config_tables import SearchConfig, WorkersConfig
+from evo_nas.config_tables import SearchConfig
+from evo_nas.errors import SearchError
 from evo_nas.events import Event, Told
 from evo_nas.interrupt import Interrupt
-from evo_nas.loop import Budget, Clock, Loop, Reason, replay
+from evo_nas.loop import Budget, Clock, Loop, Reason
+from evo_nas.order import Arrival, FixedLag
+from evo_nas.past import COLUMNS, past_of
 from evo_nas.progress import ProgressLine
 from evo_nas.record import (
     Header,
@@ -38,16 +39,18 @@ from evo_nas.record import (
     read_header,
 )
 from evo_nas.sessions import last_config, merged, note_session
+from evo_nas.setting import (
+    load,
+    load_same_data,
+    pool_of,
+    prepare_engine,
+    refuse_other_engine,
+)
 from evo_nas.strategies import make_strategy
-from workers.limits import Limits, Pool
 from workers.messages import Part
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
-
-
-class SearchError(RuntimeError):
-    """A search cannot begin or go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,8 @@ def start(config: SearchConfig) -> Outcome:
     config = resolved(_with_absolute_data(config))
     make_strategy(config)  # refuses a search space or limits that cannot work, before any file
     _refuse_unknown_names(config)
-    prepare_engine(config)
+    refuse_undetermined(config)
+    engine = prepare_engine(config)
     task = load(config)
     # A text too short for the batches would otherwise fail every candidate, one by one.
     next(task.training_batches(config.training.batch_size, np.random.default_rng(config.seed)))
@@ -105,8 +109,9 @@ def start(config: SearchConfig) -> Outcome:
         higher_is_better=task.metric.higher_is_better,
         program=__version__,
         created=now(),
+        engine=engine,
     )
-    with create_run(directory, header) as record:
+    with create_run(directory, header, config.record.checkpoint_segments) as record:
         return _session(config, record, task)
 
 
@@ -124,7 +129,9 @@ def resume(
         SearchError: If task, data, search space, training, evolution or seed differ.
         RecordError: If the record is damaged or another process writes to it.
     """
-    with open_run(directory) as record:
+    with open_run(directory, COLUMNS) as record:
+        for warning in record.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         config = last_config(directory, record.header)
         if wanted is not None:
             # The population was fixed by the budget the run began with, not by a raised one.
@@ -139,10 +146,14 @@ def resume(
             config = merged(config, wanted)
         config = with_overrides(config, **overrides)
         _require_budget(config)
-        for warning in record.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        refuse_undetermined(config)
+        record.checkpoint_segments = config.record.checkpoint_segments
         config = _with_absolute_data(config)
-        prepare_engine(config, record.events)
+        engine = prepare_engine(
+            config, record.reading.table["engine"].drop_null().unique().to_pylist()
+        )
+        if config.evolution.deterministic:
+            refuse_other_engine(directory, record.header, engine)
         task = load_same_data(config, record.header)
         note_session(directory, config)
         return _session(config, record, task)
@@ -169,7 +180,7 @@ def compare_run(
             "after looking at it is no longer an honest result.",
             file=sys.stderr,
         )
-    prepare_engine(config, events)
+    prepare_engine(config, {event.engine for event in events if isinstance(event, Told)})
     task = load_same_data(config, header)
     with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
         result = run_comparison(
@@ -178,78 +189,33 @@ def compare_run(
         return result, interrupt.requested
 
 
-def load(config: SearchConfig) -> Task:
-    """The task of a configuration, its data read and hashed."""
-    from workers.tasks import load_task
-
-    return load_task(config.task.kind, config.task.data, config.task.options)
-
-
-def load_same_data(config: SearchConfig, header: Header) -> Task:
-    """The task of a run, its data checked to be those the run was searched on.
-
-    Raises:
-        SearchError: If they differ.
-    """
-    task = load(config)
-    if task.data_sha256 != header.data_sha256:
-        raise SearchError(
-            f"the run was searched on other data: SHA-256 {header.data_sha256[:16]} then, "
-            f"{task.data_sha256[:16]} in {config.task.data} now. "
-            "Bring back the data (--data says where they lie), or begin a new run."
-        )
-    return task
-
-
-@contextmanager
-def pool_of(config: WorkersConfig, task: Task) -> Iterator[Pool]:
-    """The pool a configuration asks for, closed at the end whatever happens."""
-    from workers.open_pool import open_pool
-
-    limits = Limits(config.evaluation_seconds, config.stall_seconds, config.attempts)
-    pool = open_pool(
-        config.workers,
-        task,
-        limits,
-        address=config.address,
-        workers_per_gpu=config.workers_per_gpu,
-        dashboard=config.dashboard,
-    )
-    try:
-        yield pool
-    finally:
-        pool.close()
-
-
 def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
+    directory, header = record.directory, record.header
     strategy = make_strategy(config)
-    waiting = replay(strategy, record.events)
-    told = [event for event in record.events if isinstance(event, Told)]
-    clock = Clock(before=max((event.elapsed for event in told), default=0.0))
+    deterministic = config.evolution.deterministic
+    # What a raised budget would have asked for among the last results is found by replaying them.
+    later = config.evolution.lag if deterministic else 0
+    past, rest = past_of(directory, header, record.reading, strategy.memory, later)
+    strategy.restore(past)
+    totals = past.totals
+    order = Arrival() if not deterministic else _fixed_lag(config, header, totals.told)
+    for event in rest:
+        if isinstance(event, Told):
+            totals.add(event)
+    clock = Clock(before=totals.elapsed)
     budget = Budget(config.budget.evaluations, _seconds(config))
-    line = ProgressLine(strategy, budget, clock, record.header.unit, record.header.higher_is_better)
-    line.told(told, here=False)
-    if told or waiting:
-        print(
-            f"resuming {record.directory}: {len(told)} evaluations recorded, "
-            f"{len(waiting)} in flight will be run again",
-            file=sys.stderr,
-        )
+    line = ProgressLine(strategy, budget, clock, header.unit, header.higher_is_better, totals)
     comparison = None
     with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
-        clock.restart()
-        seconds = [event.seconds for event in told if event.status == "ok"]
 
         def asking_budget() -> Budget:
             """The budget less what the comparison and the evaluations in flight will take."""
             if budget.seconds is None:
                 return budget
-            kept = comparison_seconds(config.compare, seconds, pool.capacity)
-            kept += statistics.fmean(seconds) if seconds else 0.0
-            return replace(budget, seconds=budget.seconds - kept)
+            kept = comparison_seconds(config.compare, totals.mean_seconds, pool.capacity)
+            return replace(budget, seconds=budget.seconds - kept - totals.mean_seconds)
 
         def on_told(events: Sequence[Told]) -> None:
-            seconds.extend(event.seconds for event in events if event.status == "ok")
             line.told(events)
             loop.budget = asking_budget()
 
@@ -257,26 +223,39 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
             strategy=strategy,
             pool=pool,
             saver=record,
+            order=order,
             training=config.training,
             budget=asking_budget(),
-            waiting=waiting,
+            waiting=deque(past.waiting),
             clock=clock,
             interrupt=interrupt,
             grace_seconds=config.workers.grace_seconds,
             on_told=on_told,
             on_tick=line.show,
         )
+        loop.catch_up(rest)
+        in_flight = len(loop.waiting) - len(loop.unsaved)
+        if totals.told or in_flight:
+            print(
+                f"resuming {directory}: {totals.told} evaluations recorded, "
+                f"{in_flight} in flight will be run again",
+                file=sys.stderr,
+            )
+        clock.restart()
         reason = loop.run()
         line.end()
-        events, _ = read_events(record.directory)
+        events, _ = read_events(directory)
         if reason != "interrupted" and config.compare.seeds > 0:
-            comparison = same_comparison(config, record.directory, events) or run_comparison(
-                config, record.directory, record.header, events, task, pool, interrupt
+            comparison = same_comparison(config, directory, events) or run_comparison(
+                config, directory, header, events, task, pool, interrupt
             )
             if interrupt.requested:
                 reason = "interrupted"
-    directory = record.directory
-    return Outcome(directory, record.header, events, reason, comparison, config, loop.note)
+    return Outcome(directory, header, events, reason, comparison, config, loop.note)
+
+
+def _fixed_lag(config: SearchConfig, header: Header, told: int) -> FixedLag:
+    return FixedLag(config.evolution.lag, told, header.engine, config.workers.attempts)
 
 
 def _seconds(config: SearchConfig) -> float | None:
@@ -288,6 +267,28 @@ def _require_budget(config: SearchConfig) -> None:
         raise SearchError("the search has no end. Add --evaluations N or --hours H.")
 
 
+def refuse_undetermined(config: SearchConfig) -> None:
+    """A deterministic run depends on no clock, and never has a worker too many.
+
+    Raises:
+        SearchError: If it has a budget in hours, or more workers than its lag.
+    """
+    if not config.evolution.deterministic:
+        return
+    if config.budget.hours is not None:
+        raise SearchError(
+            "a deterministic run has no budget in hours: how far it gets would depend on the "
+            "machine. Give --evaluations instead."
+        )
+    workers, lag = config.workers.workers, config.evolution.lag
+    if workers is not None and workers > lag:
+        raise SearchError(
+            f"{workers} workers are more than evolution.lag = {lag}: the others would never have "
+            f"work. Use at most {lag} workers; a new run can have a larger lag (--lag {workers}), "
+            "which is part of its history."
+        )
+
+
 def _refuse_unknown_names(config: SearchConfig) -> None:
     """Baselines are needed late in a search; a typo is told before it begins."""
     from genomes.published import published
@@ -297,32 +298,6 @@ def _refuse_unknown_names(config: SearchConfig) -> None:
             published(name)
     except ValueError as error:
         raise SearchError(str(error)) from error
-
-
-def prepare_engine(config: SearchConfig, events: Sequence[Event] = ()) -> None:
-    """Refuse an engine that is not there, and say in one line what the user should know of the
-    one that is: that it is the slow one, or not the one that ran so far (``events``).
-
-    A library that is yet to be built is built here, once and not by each worker.
-    """
-    from workers.engine import check_engine, engine_here, why_slow
-    from workers.engine.native.library import NativeUnavailable
-
-    try:
-        engine = check_engine(config.training.engine)
-        here = engine_here(engine)
-    except (ValueError, NativeUnavailable) as error:
-        raise SearchError(str(error)) from error
-    if reason := why_slow(engine):
-        print(f"warning: candidates train more slowly, with torch: {reason}", file=sys.stderr)
-    # "native/avx512 fused" is the engine native.
-    before = {re.split("[/ ]", e.engine)[0] for e in events if isinstance(e, Told)} - {"", here}
-    if before:
-        print(
-            f"warning: engine {', '.join(sorted(before))} ran before, here it is {here}: trainings "
-            "of one seed differ between engines as much as between seeds.",
-            file=sys.stderr,
-        )
 
 
 def _refuse_vanishing(directory: str) -> None:

@@ -7,25 +7,38 @@ other workers or moved data; its configuration is written to ``sessions/001.json
 
 from __future__ import annotations
 
-import json
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from evo_nas.config import from_dict, to_dict
+from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig
 from evo_nas.durable import make_directory, write_durably
 from evo_nas.record import Header
+from evo_nas.sealed import SEAL, BrokenSeal, json_object, sealed, unsealed
 
 FOLDER = "sessions"
 
 
 def last_config(directory: str | Path, header: Header) -> SearchConfig:
-    """The configuration of the latest session; the header's if there was only one."""
-    files = _files(Path(directory))
-    if not files:
-        return from_dict(header.config, f"{directory}/run.json")
-    return from_dict(json.loads(files[-1].read_text(encoding="utf-8")), str(files[-1]))
+    """The configuration of the latest session; the header's if there was only one.
+
+    A file that is damaged is passed over with a warning: what it changed can be given again.
+    """
+    for path in reversed(_files(Path(directory))):
+        try:
+            content = path.read_bytes()
+            # Format 1 had no seal.
+            document = json_object(content)
+            return from_dict(unsealed(content) if SEAL in document else document, str(path))
+        except (BrokenSeal, ConfigError) as error:
+            print(
+                f"warning: {path} is damaged ({error}) and was passed over: budget, workers and "
+                "comparison are those of the session before it, unless you give others.",
+                file=sys.stderr,
+            )
+    return from_dict(header.config, f"{directory}/run.json")
 
 
 def note_session(directory: str | Path, config: SearchConfig) -> None:
@@ -33,17 +46,16 @@ def note_session(directory: str | Path, config: SearchConfig) -> None:
     folder = Path(directory) / FOLDER
     make_directory(folder)
     number = max((int(path.stem) for path in _files(Path(directory))), default=0) + 1
-    text = json.dumps(to_dict(config), indent=2, allow_nan=False) + "\n"
-    write_durably(folder / f"{number:03}.json", text.encode())
+    write_durably(folder / f"{number:03}.json", sealed(to_dict(config)))
 
 
 def merged(config: SearchConfig, wanted: SearchConfig) -> SearchConfig:
-    """The run's configuration with what a file sets of budget, workers and comparison.
+    """The run's configuration with what a file sets of budget, workers, comparison and record.
 
     A value the file leaves at its default stays what it was.
     """
     tables: dict[str, Any] = {}
-    for name in ("budget", "workers", "compare"):
+    for name in ("budget", "workers", "compare", "record"):
         given = getattr(wanted, name)
         default = type(given)()
         changed = {

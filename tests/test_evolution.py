@@ -106,8 +106,8 @@ def test_a_failed_candidate_keeps_its_birth_and_never_enters_the_population() ->
     strategy = evolution()
     run(strategy, 20, fitness=lambda a: None if a.birth % 2 else 1.0)
     assert all(individual.birth % 2 == 0 for individual in strategy.population)
-    assert strategy.history.next_birth() == 20
-    assert len(strategy.history.settled) == 20
+    assert strategy.history.births == 20
+    assert strategy.history.told == 20
 
 
 def test_if_all_initial_candidates_fail_the_search_draws_on() -> None:
@@ -138,10 +138,9 @@ def test_the_identity_trains_a_digest_again_at_most_as_often_as_allowed() -> Non
 def test_fitness_is_the_mean_over_the_evaluations_of_a_digest() -> None:
     config = replace(CONFIG, evolution=replace(CONFIG.evolution, identity_rate=1.0))
     strategy = evolution(config)
-    run(strategy, 12, fitness=lambda a: float(a.birth))
+    asked = run(strategy, 12, fitness=lambda a: float(a.birth))
     for individual in strategy.population:
-        values = [i.birth for i in strategy.history.individuals.values()]
-        same = [b for b in values if strategy.history.individuals[b].digest == individual.digest]
+        same = [a.birth for a in asked if a.digest == individual.digest]
         assert individual.fitness.values[0] == pytest.approx(sum(same) / len(same))
 
 
@@ -229,8 +228,15 @@ def test_telling_twice_or_what_was_never_asked_is_refused() -> None:
         strategy.tell(told(replace(asked, birth=9), 1.0))
 
 
-def test_the_logbook_has_a_line_for_each_fitness() -> None:
+def test_the_statistics_are_of_the_population_of_now() -> None:
     strategy = evolution()
+    assert strategy.statistics() == {}
     run(strategy, 10)
-    assert strategy.logbook.select("told") == list(range(1, 11))
-    assert strategy.logbook[-1]["max"] == -4.0
+    assert strategy.statistics() == {"min": -9.0, "mean": -6.5, "max": -4.0}
+
+
+def test_births_are_noted_in_the_order_of_asking() -> None:
+    strategy = evolution()
+    asked = strategy.ask()
+    with pytest.raises(ValueError, match="birth 3 was asked for, but the next is 0"):
+        strategy.note(replace(asked, birth=3))

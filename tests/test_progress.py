@@ -32,7 +32,11 @@ def tell(line: ProgressLine, fitness: list[float | None], here: bool = True) -> 
         asked = line.strategy.ask()
         line.strategy.note(asked)
         events.append(told(asked, value))
-    line.told(events, here)
+    if here:
+        line.told(events)
+    else:
+        for event in events:
+            line.totals.add(event)
 
 
 def test_the_line_has_best_pace_failures_duplicates_and_eta() -> None:

@@ -7,16 +7,22 @@ from typing import Protocol
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Asked, Told
 from evo_nas.history import History, Rules
+from evo_nas.past import Past
 from genomes.space import SearchSpace
 
 
 class Strategy(Protocol):
     """Decides what to evaluate next; knows no Ray, clock or file.
 
+    Attributes:
+        history: What was asked and told.
+        memory: How many of the last individuals with a fitness it wants to be given by `restore`.
+
     ``ask`` is a deterministic function of the seed, the birth and what was told so far.
     """
 
     history: History
+    memory: int
 
     def ask(self) -> Asked:
         """The next candidate; call ``note`` with it before asking again."""
@@ -24,6 +30,10 @@ class Strategy(Protocol):
 
     def note(self, event: Asked) -> None:
         """Take note of a candidate that was asked for (or is replayed from a record)."""
+        ...
+
+    def restore(self, past: Past) -> None:
+        """Know what a record says, as if all of it had been noted and told one by one."""
         ...
 
     def tell(self, event: Told) -> None:

@@ -6,6 +6,7 @@ from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Asked, Told
 from evo_nas.history import History
 from evo_nas.initial import initial_proposals, propose_initial
+from evo_nas.past import Past
 
 
 class RandomSearch:
@@ -16,6 +17,7 @@ class RandomSearch:
 
     def __init__(self, config: SearchConfig, history: History) -> None:
         self.history = history
+        self.memory = 0
         self._initial = initial_proposals(config, history.rules)
 
     def ask(self) -> Asked:
@@ -25,6 +27,10 @@ class RandomSearch:
     def note(self, event: Asked) -> None:
         """See ``Strategy``."""
         self.history.note_asked(event)
+
+    def restore(self, past: Past) -> None:
+        """See ``Strategy``."""
+        self.history.restore(past)
 
     def tell(self, event: Told) -> None:
         """See ``Strategy``; random search learns nothing from it."""
