@@ -13,7 +13,7 @@ it says can be derived from the segments.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -98,7 +98,12 @@ def read_manifest(root: Path) -> tuple[Manifest | None, list[str]]:
     return None, warnings
 
 
-def write_checkpoint(root: Path, chosen: Sequence[Part], known: Manifest | None) -> Manifest:
+def write_checkpoint(
+    root: Path,
+    chosen: Sequence[Part],
+    known: Manifest | None,
+    written: Mapping[Part, pa.Table],
+) -> Manifest:
     """Roll the single segments up and write a manifest; what became superfluous goes.
 
     Earlier rolled files join in as long as they hold no more segments than what is rolled up with
@@ -109,6 +114,7 @@ def write_checkpoint(root: Path, chosen: Sequence[Part], known: Manifest | None)
         root: The run directory.
         chosen: The files that make up the record, in order (`evo_nas.layout.cover`).
         known: The manifest before this one.
+        written: Rows of those segments that were written just now and need not be read.
 
     Raises:
         OSError: If the disk refuses; the record is whole then, rolled up or not.
@@ -116,7 +122,10 @@ def write_checkpoint(root: Path, chosen: Sequence[Part], known: Manifest | None)
     """
     folder = root / "segments"
     kept, rolled = _split(folder, chosen, known)
-    tables = [_table(folder / part.name, part, known) for part in rolled]
+    tables = [
+        written[part] if part in written else _table(folder / part.name, part, known)
+        for part in rolled
+    ]
     files = [_listed(folder, part, known) for part in kept]
     if rolled:
         table = pa.concat_tables(tables)

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+import pyarrow as pa
+
 from evo_nas.checkpoint import write_checkpoint
 from evo_nas.durable import TEMPORARY, Lock, make_directory, move_durably, write_durably
 from evo_nas.errors import RecordError
@@ -23,7 +25,7 @@ from evo_nas.events import Event
 from evo_nas.header import HEADER, Header, now, read_header, upgrade, write_header
 from evo_nas.layout import Part, segment_name
 from evo_nas.reading import SEGMENTS, Reading, events_in, read_events, read_table
-from evo_nas.segments import encode
+from evo_nas.segments import encode, table_of
 
 __all__ = [
     "HEADER",
@@ -72,6 +74,7 @@ class Record:
         self._number = reading.next_segment
         self._parts = list(reading.parts)
         self._manifest = reading.manifest
+        self._written: dict[Part, pa.Table] = {}
 
     @property
     def events(self) -> list[Event]:
@@ -90,9 +93,11 @@ class Record:
         """
         if not events:
             raise ValueError("there is nothing to append.")
-        content = encode(events, self._sequence)
-        write_durably(self.directory / SEGMENTS / segment_name(self._number), content)
-        self._parts.append(Part(self._number, self._number, False))
+        table = table_of(events, self._sequence)
+        write_durably(self.directory / SEGMENTS / segment_name(self._number), encode(table))
+        part = Part(self._number, self._number, False)
+        self._parts.append(part)
+        self._written[part] = table
         self._number += 1
         self._sequence += len(events)
         if sum(not part.rolled for part in self._parts) >= self.checkpoint_segments:
@@ -104,8 +109,10 @@ class Record:
         Raises:
             OSError: If the disk refuses; nothing recorded is lost.
         """
-        self._manifest = write_checkpoint(self.directory, self._parts, self._manifest)
+        known = self._manifest
+        self._manifest = write_checkpoint(self.directory, self._parts, known, self._written)
         self._parts = [file.part for file in self._manifest.files]
+        self._written.clear()
 
     def close(self) -> None:
         """Let other managers in."""

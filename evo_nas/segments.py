@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,10 +64,14 @@ class DamagedSegment(ValueError):
     """A segment's bytes are not what was written; the message says what does not fit."""
 
 
-def encode(events: Sequence[Event], sequence: int) -> bytes:
-    """The events as a Parquet file; the first gets the number ``sequence``."""
+def table_of(events: Sequence[Event], sequence: int = 0) -> pa.Table:
+    """The events as rows of `SCHEMA`; the first gets the number ``sequence``."""
     rows = [{"sequence": sequence + i} | _row(event) for i, event in enumerate(events)]
-    table = pa.Table.from_pylist(rows, SCHEMA)
+    return pa.Table.from_pylist(rows, SCHEMA)
+
+
+def encode(table: pa.Table) -> bytes:
+    """A few rows as a Parquet file."""
     # A segment is a few kilobytes: codec and dictionaries would cost more than they save.
     return _written(table, compression="none", use_dictionary=False)
 
@@ -111,31 +116,38 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     return table if columns is None else table.select(list(columns))
 
 
-def decode_rows(content: bytes, count: int, rows: Sequence[int]) -> pa.Table:
-    """Some rows of a file in all columns; only the row groups that hold them are read.
+def decode_rows(
+    content: bytes, count: int, rows: Sequence[int], columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Some rows of a file; only the row groups that hold them are read.
 
     Args:
         content: The file.
         count: Rows at its end that are counted; those before them stand in files before.
         rows: Positions among these, ascending.
+        columns: Of these alone; all if left out.
 
     Raises:
         DamagedSegment: As `decode`.
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        old = file.schema_arrow.equals(SCHEMA_1)
+        wanted = None if columns is None else _present(columns, old)
         skipped = file.metadata.num_rows - count
-        tables, start = [], 0
+        tables, start = [], -skipped
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
-            inside = [row + skipped - start for row in rows if start <= row + skipped < end]
+            inside = rows[bisect_left(rows, start) : bisect_left(rows, end)]
             if inside:
-                tables.append(file.read_row_group(group, use_threads=False).take(inside))
+                table = file.read_row_group(group, wanted, use_threads=False)
+                tables.append(table.take([row - start for row in inside]))
             start = end
         table = pa.concat_tables(tables)
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise DamagedSegment(str(error).split("\n")[0]) from error
-    return _upgraded(table) if table.schema.equals(SCHEMA_1) else table
+    table = _upgraded(table) if old else table
+    return table if columns is None else table.select(list(columns))
 
 
 def _present(columns: Sequence[str], old: bool) -> list[str]:

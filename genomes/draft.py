@@ -186,7 +186,8 @@ class Draft:
             for source in node.inputs:
                 place(source)
             number[value] = first + len(ordered)
-            ordered.append(replace(node, inputs=tuple(number[s] for s in node.inputs)))
+            inputs = tuple(number[s] for s in node.inputs)
+            ordered.append(Node(node.op, inputs, node.bias, node.bias_init))
 
         for value in self.nodes:
             place(value)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from genomes.ops import OPS
+from genomes.ops import OPS, Op
 
 MAX_STATES = 3
 MAX_NODES = 128
@@ -147,51 +147,59 @@ def _check_node(genome: Genome, index: int, node: Node) -> None:
         raise InvalidGenome(
             f"node {index} has the unknown operation {node.op!r}. Known are: {', '.join(OPS)}."
         )
-    where = f"node {index} ({node.op})"
+    problem = _problem(op, node, genome.states + index)
+    if problem is not None:
+        raise InvalidGenome(f"node {index} ({node.op}): {problem}")
+
+
+def _problem(op: Op, node: Node, last: int) -> str | None:
+    """What is wrong with a node that may read values up to ``last``."""
     if not op.min_inputs <= len(node.inputs) <= op.max_inputs:
-        span = (
-            str(op.min_inputs)
-            if op.min_inputs == op.max_inputs
-            else f"{op.min_inputs} to {op.max_inputs}"
-        )
-        raise InvalidGenome(f"{where}: reads {len(node.inputs)} values, but takes {span}.")
-    last = genome.states + index
+        most = "" if op.min_inputs == op.max_inputs else f" to {op.max_inputs}"
+        return f"reads {len(node.inputs)} values, but takes {op.min_inputs}{most}."
     for value in node.inputs:
         if type(value) is not int or not 0 <= value <= last:
-            raise InvalidGenome(
-                f"{where}: reads value {value!r}, but only values 0 to {last} exist at that point. "
+            return (
+                f"reads value {value!r}, but only values 0 to {last} exist at that point. "
                 "Reorder the nodes, or read h_{t-1} (value 1)."
             )
     if node.bias and op.kind != "linear":
-        raise InvalidGenome(f"{where}: has a bias, but only a linear takes one.")
+        return "has a bias, but only a linear takes one."
     if not math.isfinite(node.bias_init):
-        raise InvalidGenome(f"{where}: bias_init is {node.bias_init!r}; it must be finite.")
+        return f"bias_init is {node.bias_init!r}; it must be finite."
     if node.bias_init != 0 and not node.bias:
-        raise InvalidGenome(f"{where}: has a bias_init but no bias. Set bias, or bias_init to 0.")
+        return "has a bias_init but no bias. Set bias, or bias_init to 0."
+    return None
 
 
 def ancestors(genome: Genome, values: Iterable[int]) -> set[int]:
     """The given values and every value they depend on within one time step."""
+    first, nodes = genome.states + 1, genome.nodes
     seen: set[int] = set()
     todo = list(values)
     while todo:
         value = todo.pop()
         if value not in seen:
             seen.add(value)
-            node = genome.node_of(value)
-            if node is not None:
-                todo.extend(node.inputs)
+            if value >= first:
+                todo.extend(nodes[value - first].inputs)
     return seen
 
 
 def live_values(genome: Genome) -> set[int]:
     """Every value the emitted state depends on, through any number of time steps."""
-    live = ancestors(genome, genome.outputs[:1])
-    while True:
-        wanted = {genome.outputs[v - 1] for v in live if 1 <= v <= genome.states}
-        if wanted <= live:
-            return live
-        live = ancestors(genome, live | wanted)
+    first, nodes, outputs = genome.states + 1, genome.nodes, genome.outputs
+    live: set[int] = set()
+    todo = [outputs[0]]
+    while todo:
+        value = todo.pop()
+        if value not in live:
+            live.add(value)
+            if value >= first:
+                todo.extend(nodes[value - first].inputs)
+            elif value != X:
+                todo.append(outputs[value - 1])  # what the state was a step before
+    return live
 
 
 def reads_raw_x(genome: Genome) -> bool:
@@ -211,14 +219,17 @@ def reads_raw_x(genome: Genome) -> bool:
 def pruned(genome: Genome) -> Genome:
     """The genome without dead nodes and dead states, otherwise as written."""
     live = live_values(genome)
+    first = genome.first_node
+    if all(value in live for value in range(1, first + len(genome.nodes))):
+        return genome
     kept_states = [k for k in range(genome.states) if k == 0 or k + 1 in live]
     renumber = {X: X}
     for new, old in enumerate(kept_states):
         renumber[old + 1] = new + 1
     nodes: list[Node] = []
-    for i, node in enumerate(genome.nodes):
-        if genome.first_node + i in live:
-            renumber[genome.first_node + i] = len(kept_states) + 1 + len(nodes)
+    for value, node in enumerate(genome.nodes, first):
+        if value in live:
+            renumber[value] = len(kept_states) + 1 + len(nodes)
             inputs = tuple(renumber[v] for v in node.inputs)
             nodes.append(Node(node.op, inputs, node.bias, node.bias_init))
     outputs = tuple(renumber[genome.outputs[k]] for k in kept_states)

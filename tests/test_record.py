@@ -29,7 +29,7 @@ from evo_nas.record import (
     read_header,
 )
 from evo_nas.sealed import sealed, unsealed
-from evo_nas.segments import decode, encode, events_of
+from evo_nas.segments import decode, encode, events_of, table_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -110,7 +110,7 @@ TOLD = st.builds(
 @settings(deadline=None, max_examples=100)
 @given(events=st.lists(ASKED | TOLD, min_size=1, max_size=5), sequence=st.integers(0, 2**40))
 def test_any_event_reads_back_as_it_was_written(events: list[Event], sequence: int) -> None:
-    table = decode(encode(events, sequence))
+    table = decode(encode(table_of(events, sequence)))
     assert events_of([table]) == events
     assert table.column("sequence").to_pylist() == [sequence + i for i in range(len(events))]
 
@@ -118,7 +118,7 @@ def test_any_event_reads_back_as_it_was_written(events: list[Event], sequence: i
 def test_a_loss_that_diverged_stays_in_the_curve() -> None:
     curve = ((20, 1.0), (40, math.inf), (60, math.nan))
     event = Told(0, "diverged", None, None, "", curve, 0, 0.0, "", "", 0.0)
-    (back,) = events_of([decode(encode([event], 0))])
+    (back,) = events_of([decode(encode(table_of([event])))])
     assert repr(back) == repr(event)
 
 
@@ -128,7 +128,7 @@ def test_a_long_message_keeps_its_start_and_its_end() -> None:
     assert len(event.message) == MESSAGE_CHARACTERS
     assert event.message.startswith("first line\n")
     assert event.message.endswith("\nlast line ?")
-    assert events_of([decode(encode([event], 0))]) == [event]
+    assert events_of([decode(encode(table_of([event])))]) == [event]
 
 
 @pytest.mark.parametrize(

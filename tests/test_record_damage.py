@@ -8,7 +8,7 @@ import pytest
 
 from evo_nas.events import Event
 from evo_nas.record import RecordError, open_run, read_events
-from evo_nas.segments import DamagedSegment, decode, encode, events_of
+from evo_nas.segments import DamagedSegment, decode, encode, events_of, table_of
 from tests.test_record import asked, segment, snapshot, three_segments, told
 
 
@@ -73,7 +73,7 @@ def test_a_segment_of_another_place_is_noticed(tmp_path: Path) -> None:
 def test_no_flipped_bit_changes_what_is_read() -> None:
     """Every byte of a segment with one bit flipped: either noticed, or without effect."""
     events: list[Event] = [told(3), asked(4)]
-    content = encode(events, 10)
+    content = encode(table_of(events, 10))
     noticed = 0
     for position in range(len(content)):
         damaged = bytearray(content)
