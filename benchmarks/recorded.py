@@ -19,8 +19,8 @@ import torch
 
 from evo_nas.events import Asked
 from evo_nas.record import read_events, read_header
-from evo_nas.setting import load_same_data
 from evo_nas.sessions import last_config
+from evo_nas.setting import load_same_data
 from workers.messages import Request, Result
 from workers.training import evaluate
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from evo_nas.events import Event
+    from evo_nas.births import Births
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
@@ -23,11 +23,11 @@ _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
 def status(directory: Path, as_json: bool) -> None:
     """How far the run in DIRECTORY is; works while it runs."""
     from evo_nas import status as reading
-    from evo_nas.record import read_events, read_header
+    from evo_nas.births import read_births
 
-    header, (events, warnings) = read_header(directory), read_events(directory)
+    header, births, warnings = read_births(directory)
     _warn(warnings)
-    result = reading.summary(header, events)
+    result = reading.summary(header, births)
     click.echo(reading.to_json(result) if as_json else reading.to_text(result, header))
 
 
@@ -51,27 +51,27 @@ def lineage(
     """Where a cell came from: its ancestors, their mutations and the equations that changed."""
     from evo_nas import lineage as reading
     from evo_nas import lineage_output as output
-    from evo_nas.record import read_events, read_header
+    from evo_nas.births import read_births
 
-    header, (events, warnings) = read_header(directory), read_events(directory)
+    header, births, warnings = read_births(directory)
     _warn(warnings)
     if mutations:
-        rows = reading.mutation_table(events)
+        rows = reading.mutation_table(births)
         click.echo(output.to_json(rows) if as_json else output.mutations_text(rows))
         return
     if top is not None:
-        found = reading.best(events, top)
+        found = reading.best(births, top)
         click.echo(output.to_json(found) if as_json else output.entries_text(found, header))
         return
-    birth = _birth_or_best(directory, events, birth)
+    birth = _birth_or_best(directory, births, birth)
     if dot:
-        marked = [step.entry.birth for step in reading.path(events, birth)]
-        click.echo(output.to_dot(reading.entries(events), marked))
+        marked = [step.entry.birth for step in reading.path(births, birth)]
+        click.echo(output.to_dot(reading.entries(births), marked))
     elif children:
-        found = reading.children(events, birth)
+        found = reading.children(births, birth)
         click.echo(output.to_json(found) if as_json else output.entries_text(found, header))
     else:
-        steps = reading.path(events, birth)
+        steps = reading.path(births, birth)
         click.echo(output.to_json(steps) if as_json else output.path_text(steps, header))
 
 
@@ -142,14 +142,14 @@ def export(
 ) -> None:
     """A cell as a stand-alone Python file that imports nothing but torch."""
     from evo_nas import export as exporting
+    from evo_nas.births import read_births
     from evo_nas.config import with_overrides
-    from evo_nas.record import read_events, read_header
     from evo_nas.sessions import last_config
 
-    header, (events, warnings) = read_header(directory), read_events(directory)
+    header, births, warnings = read_births(directory)
     _warn(warnings)
-    birth = _birth_or_best(directory, events, birth)
-    source = exporting.export_source(events, header, birth)
+    birth = _birth_or_best(directory, births, birth)
+    source = exporting.export_source(births, header, birth)
     if out is None:
         click.echo(source)
     else:
@@ -157,7 +157,7 @@ def export(
         print(f"wrote {out}", file=sys.stderr)
     if weights is not None:
         config = with_overrides(last_config(directory, header), data=data)
-        metric = exporting.export_weights(events, header, birth, weights, config, threads)
+        metric = exporting.export_weights(births, header, birth, weights, config, threads)
         print(f"wrote {weights} (validation {header.metric} {metric:.4f})", file=sys.stderr)
 
 
@@ -174,13 +174,13 @@ def doctor(run: str, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _birth_or_best(directory: Path, events: list[Event], birth: int | None) -> int:
+def _birth_or_best(directory: Path, births: Births, birth: int | None) -> int:
     """The birth asked for, else the best of the run."""
     from evo_nas.lineage import best
 
     if birth is not None:
         return birth
-    leaders = best(events, 1)
+    leaders = best(births, 1)
     if not leaders:
         raise click.ClickException(f"{directory} holds no finished evaluation. Give --birth.")
     return leaders[0].birth

@@ -7,26 +7,22 @@ baselines at the winner's number of parameters.
 
 from __future__ import annotations
 
+import math
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evo_nas.births import Births
 from evo_nas.config_tables import CompareConfig, SearchConfig
-from evo_nas.events import Asked, Event, Told
-from evo_nas.interrupt import Interrupt
+from evo_nas.durable import make_directory
+from evo_nas.events import Asked, Told
 from evo_nas.lineage import Entry, best
-from evo_nas.loop import POLL_SECONDS, told_of
-from evo_nas.record import HEADER, Header, create_run, now, read_events, read_header
-from evo_nas.streams import Stream, training_seed
-from genomes.canonical import canonical
-from genomes.cost import recurrent_parameters
+from evo_nas.record import HEADER, Header, read_events, read_header
 from genomes.genome import Genome
 from genomes.published import published
-from workers.limits import Pool
-from workers.messages import Part, Request
+from workers.messages import Part
 
 if TYPE_CHECKING:
     from workers.tasks.base import Metric, Task
@@ -108,19 +104,17 @@ def comparison_seconds(config: CompareConfig, mean_seconds: float, capacity: int
     return -(-trainings // capacity) * mean_seconds
 
 
-def entrants(config: SearchConfig, events: Sequence[Event], task: Task) -> list[Entrant]:
+def entrants(config: SearchConfig, births: Births, task: Task) -> list[Entrant]:
     """The best cells of the record, and the baselines at the winner's number of parameters."""
     from workers.model import hidden_size_for_model
 
-    everyone = best(events, len(events))
-    leaders = everyone[: config.compare.top]
-    measured = {entry.digest: mean_metric(entry, task.metric) for entry in everyone}
+    leaders = best(births, config.compare.top)
     found = [
         Entrant(
             f"birth {entry.birth}",
             Genome.from_json(entry.genome),
             entry.hidden_size,
-            measured[entry.digest],
+            mean_metric(entry, task.metric),
         )
         for entry in leaders
     ]
@@ -135,160 +129,82 @@ def entrants(config: SearchConfig, events: Sequence[Event], task: Task) -> list[
         if same:  # the baseline is itself among the best: one training serves both
             found[same[0]] = replace(found[same[0]], name=f"{name} ({found[same[0]].name})")
         else:
-            found.append(Entrant(name, genome, hidden, measured.get(genome.digest)))
+            fitness = births.mean_fitness(genome.digest)
+            measured = None if fitness is None else _metric(fitness, task.metric)
+            found.append(Entrant(name, genome, hidden, measured))
     return found
 
 
 def mean_metric(entry: Entry, direction: Header | Metric) -> float:
     """The mean metric over all evaluations of a finished cell's digest."""
     assert entry.fitness is not None, "only finished cells are ranked"
-    return entry.fitness if direction.higher_is_better else -entry.fitness
+    return _metric(entry.fitness, direction)
 
 
-def run_comparison(
-    config: SearchConfig,
-    directory: Path,
-    header: Header,
-    events: Sequence[Event],
-    task: Task,
-    pool: Pool,
-    interrupt: Interrupt,
-    part: Part = "validation",
-) -> Comparison | None:
-    """Train every entrant with the same fresh seeds and record the results beside the run.
-
-    Returns:
-        The table; None if the record holds no finished cell.
-    """
-    contenders = entrants(config, events, task)
-    if not contenders:
-        return None
-    plan = [
-        _asked(number, contenders[number % len(contenders)], number // len(contenders), config)
-        for number in range(len(contenders) * config.compare.seeds)
-    ]
-    folder = next_folder(directory)
-    about = {
-        "part": part,
-        "entrants": [entrant.name for entrant in contenders],
-        "seeds": config.compare.seeds,
-        "evaluations": _count(events),
-        "baselines": list(config.compare.baselines),
-        "top": config.compare.top,
-    }
-    told: list[Told] = []
-    with create_run(
-        folder, replace(header, config=dict(header.config) | about, created=now())
-    ) as out:
-        todo, running = list(plan), 0
-        while (todo and not interrupt.requested) or running:
-            while todo and pool.free() > 0 and not interrupt.requested:
-                event = todo.pop(0)
-                training = replace(config.training, hidden_size=event.hidden_size)
-                pool.submit(Request(event.birth, event.genome, event.seed, training, part))
-                running += 1
-            if interrupt.over(config.workers.grace_seconds):
-                break
-            settled = [told_of(result, 0.0) for result in pool.poll(POLL_SECONDS)]
-            if settled:
-                births = {event.birth for event in settled}
-                out.append([*(e for e in plan if e.birth in births), *settled])
-                told += settled
-                running -= len(settled)
-                print(f"comparison: {len(told)} of {len(plan)} trainings", file=sys.stderr)
-    rows = rows_of(contenders, told, header.higher_is_better)
-    complete = len(told) == len(plan)
-    seeds = config.compare.seeds
-    target = _target(rows, contenders[0].name)
-    return Comparison(rows, target, part, seeds, header.metric, header.unit, folder, complete)
-
-
-def _target(rows: Sequence[Row], winner: str) -> int:
-    return next((row.parameters for row in rows if row.name == winner), 0)
-
-
-def _asked(number: int, entrant: Entrant, seed_index: int, config: SearchConfig) -> Asked:
-    layers = config.training.num_layers
-    cell = canonical(entrant.genome)
-    return Asked(
-        birth=number,
-        parent=None,
-        generation=0,
-        mutation={
-            "operator": "comparison",
-            "cell": entrant.name,
-            "search_metric": entrant.search_metric,
-        },
-        genome=entrant.genome.to_json(),
-        digest=entrant.genome.digest,
-        seed=training_seed(config.seed, Stream.COMPARISON, seed_index),
-        hidden_size=entrant.hidden_size,
-        recurrent_parameters=recurrent_parameters(cell, entrant.hidden_size, layers),
-        duplicates=0,
-        budget=config.training.steps,
-    )
-
-
-def rows_of(
-    contenders: Sequence[Entrant], told: Sequence[Told], higher_is_better: bool
-) -> tuple[Row, ...]:
-    """Rows from results whose birth modulo the number of entrants names the entrant."""
-    rows = []
-    for k, entrant in enumerate(contenders):
-        mine = [event for event in told if event.birth % len(contenders) == k]
-        metrics = tuple(event.metric for event in mine if event.metric is not None)
-        rows.append(
-            Row(
-                name=entrant.name,
-                digest=entrant.genome.digest,
-                hidden_size=entrant.hidden_size,
-                parameters=max((event.parameters for event in mine), default=0),
-                metrics=metrics,
-                failed=len(mine) - len(metrics),
-                search_metric=entrant.search_metric,
-            )
-        )
-
-    def order(row: Row) -> tuple[int, float]:
-        # A cell that fails on some seeds is not better than one that never does, whatever the
-        # mean over its lucky ones says.
-        mean = row.mean or 0.0
-        return (row.failed, -mean if higher_is_better else mean)
-
-    return tuple(sorted(rows, key=order))
+def _metric(fitness: float, direction: Header | Metric) -> float:
+    return fitness if direction.higher_is_better else -fitness
 
 
 def next_folder(directory: Path) -> Path:
     """A folder for one more comparison of a run: ``comparisons/001``, ``002``, ..."""
     root = directory / FOLDER
-    root.mkdir(exist_ok=True)
+    make_directory(root)
     taken = [int(p.name) for p in root.iterdir() if p.name.isdigit()]
     return root / f"{max(taken, default=0) + 1:03}"
 
 
 def read_comparison(folder: Path) -> Comparison:
-    """A recorded comparison, as the table it gave."""
+    """A recorded comparison, as the table it gave; one that was interrupted has what is there."""
     header = read_header(folder)
     events, _ = read_events(folder)
     names = [str(name) for name in header.config["entrants"]]
     asked = {event.birth: event for event in events if isinstance(event, Asked)}
-    told = [event for event in events if isinstance(event, Told)]
-    contenders = []
-    for k, name in enumerate(names):
-        first = next((a for b, a in sorted(asked.items()) if b % len(names) == k), None)
-        if first is not None:
-            metric = first.mutation["search_metric"]
-            genome = Genome.from_json(first.genome)
-            contenders.append(Entrant(name, genome, first.hidden_size, metric))
+    told = {event.birth: event for event in events if isinstance(event, Told)}
+    # Births go through the entrants again and again, once with each seed.
+    rows = [
+        _row(
+            name,
+            asked[number],
+            [told[birth] for birth in sorted(told) if birth % len(names) == number],
+        )
+        for number, name in enumerate(names)
+        if number in asked
+    ]
+    target = next((row.parameters for row in rows if row.name == names[0]), 0)
+    rows.sort(key=lambda row: _rank(row, header.higher_is_better))
     seeds = int(header.config["seeds"])
-    # Rows are matched by birth modulo the number of entrants, so all of them must be there.
-    complete = len(contenders) == len(names) and len(told) == seeds * len(names)
-    rows = (
-        rows_of(contenders, told, header.higher_is_better) if len(contenders) == len(names) else ()
+    return Comparison(
+        rows=tuple(rows),
+        target=target,
+        part=str(header.config["part"]),
+        seeds=seeds,
+        metric=header.metric,
+        unit=header.unit,
+        directory=folder,
+        complete=len(told) == seeds * len(names),
     )
-    part = str(header.config["part"])
-    target = _target(rows, names[0])
-    return Comparison(rows, target, part, seeds, header.metric, header.unit, folder, complete)
+
+
+def _row(name: str, asked: Asked, told: Sequence[Told]) -> Row:
+    metrics = tuple(event.metric for event in told if event.metric is not None)
+    return Row(
+        name=name,
+        digest=asked.digest,
+        hidden_size=asked.hidden_size,
+        parameters=max((event.parameters for event in told), default=0),
+        metrics=metrics,
+        failed=len(told) - len(metrics),
+        search_metric=asked.mutation["search_metric"],
+    )
+
+
+def _rank(row: Row, higher_is_better: bool) -> tuple[int, float]:
+    # A cell that fails on some seeds is not better than one that never does, whatever the mean
+    # over its lucky ones says; one that has no result yet comes last.
+    mean = row.mean
+    if mean is None:
+        return (row.failed, math.inf)
+    return (row.failed, -mean if higher_is_better else mean)
 
 
 def folders_of(directory: Path) -> list[Path]:
@@ -302,16 +218,14 @@ def times_opened(directory: Path, part: Part) -> int:
     return sum(read_header(f).config.get("part") == part for f in folders_of(directory))
 
 
-def same_comparison(
-    config: SearchConfig, directory: Path, events: Sequence[Event]
-) -> Comparison | None:
+def same_comparison(config: SearchConfig, directory: Path, births: Births) -> Comparison | None:
     """The last comparison, if it is the very one that would be made again now."""
     for folder in folders_of(directory)[-1:]:
         about = read_header(folder).config
         wanted = {
             "part": "validation",
             "seeds": config.compare.seeds,
-            "evaluations": _count(events),
+            "evaluations": births.evaluated,
             "baselines": list(config.compare.baselines),
             "top": config.compare.top,
         }
@@ -319,10 +233,6 @@ def same_comparison(
             found = read_comparison(folder)
             return found if found.complete else None
     return None
-
-
-def _count(events: Sequence[Event]) -> int:
-    return sum(isinstance(event, Told) for event in events)
 
 
 def table(comparison: Comparison) -> str:

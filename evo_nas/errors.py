@@ -13,13 +13,17 @@ class SearchError(RuntimeError):
     """A search cannot begin or go on; the message says why and what to do."""
 
 
+class LineageError(ValueError):
+    """There is no answer to a question about the record; the message says what there is."""
+
+
 _USERS = {
     ("evo_nas.config_check", "ConfigError"),
     ("evo_nas.errors", "RecordError"),
     ("evo_nas.durable", "RunLocked"),
     ("evo_nas.errors", "SearchError"),
     ("evo_nas.order", "Unrepeatable"),
-    ("evo_nas.lineage", "LineageError"),
+    ("evo_nas.errors", "LineageError"),
     ("genomes.genome", "InvalidGenome"),
     ("workers.tasks.errors", "TaskError"),
     ("workers.limits", "PoolError"),

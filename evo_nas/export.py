@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evo_nas.births import Births
 from evo_nas.config_tables import SearchConfig
-from evo_nas.events import Asked, Event, Told
 from evo_nas.record import Header
 from genomes.canonical import canonical
 from genomes.genome import Genome
 from genomes.source import python_source
 
 
-def export_source(events: Sequence[Event], header: Header, birth: int) -> str:
-    """The Python source of a birth's cell, as it was trained (its canonical form)."""
-    asked = _asked(events, birth)
-    told = next((e for e in events if isinstance(e, Told) and e.birth == birth), None)
+def export_source(births: Births, header: Header, birth: int) -> str:
+    """The Python source of a birth's cell, as it was trained (its canonical form).
+
+    Raises:
+        LineageError: If there is no such birth.
+    """
+    asked, told = births.events(birth)
     note = f"Birth {birth} of a search on the task {header.task!r}, digest {asked.digest}."
     if told is not None and told.metric is not None:
         unit = f" {header.unit}" if header.unit else ""
@@ -30,7 +32,7 @@ def export_source(events: Sequence[Event], header: Header, birth: int) -> str:
 
 
 def export_weights(
-    events: Sequence[Event],
+    births: Births,
     header: Header,
     birth: int,
     path: Path,
@@ -57,8 +59,8 @@ def export_weights(
     from workers.messages import Request
     from workers.training import trained
 
-    asked = _asked(events, birth)
-    prepare_engine(config, [e.engine for e in events if isinstance(e, Told) and e.birth == birth])
+    asked, told = births.events(birth)
+    prepare_engine(config, [] if told is None else [told.engine])
     training = replace(config.training, hidden_size=asked.hidden_size)
     request = Request(birth, asked.genome, asked.seed, training)
     before = torch.get_num_threads()
@@ -74,12 +76,3 @@ def export_weights(
     }
     save_file(tensors, path, metadata={"birth": str(birth), "digest": asked.digest})
     return metric
-
-
-def _asked(events: Sequence[Event], birth: int) -> Asked:
-    from evo_nas.lineage import LineageError
-
-    for event in events:
-        if isinstance(event, Asked) and event.birth == birth:
-            return event
-    raise LineageError(f"there is no birth {birth}.")

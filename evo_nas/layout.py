@@ -68,8 +68,8 @@ def cover(parts: Iterable[Part]) -> tuple[list[Part], int | None]:
     chosen: list[Part] = []
     following = 0
     for part in sorted(parts, key=lambda p: (p.first, -p.last, not p.rolled)):
-        if part.last < following:
-            continue
+        if part.first < following:
+            continue  # a larger file holds it: a checkpoint rolls up whole files only
         if part.first > following:
             return chosen, following
         chosen.append(part)

@@ -1,4 +1,4 @@
-"""Where the cells of a run come from, and which mutations paid. Pure functions of its events.
+"""Where the cells of a run come from, and which mutations paid. Pure functions of its births.
 
 Reads only the record: no torch, no Ray, no clock, so an answer takes a fraction of a second.
 """
@@ -6,16 +6,14 @@ Reads only the record: no torch, no Ray, no clock, so an answer takes a fraction
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evo_nas.events import Asked, Event, Status, Told
+import numpy as np
 
-
-class LineageError(ValueError):
-    """There is no answer to a question about the record; the message says what there is."""
+from evo_nas.births import Births
+from evo_nas.columns import NONE, Floats, Ints
+from evo_nas.events import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,154 +94,119 @@ class OperatorRow:
     improvements: float | None
 
 
-def entries(events: Sequence[Event]) -> list[Entry]:
+def entries(births: Births) -> list[Entry]:
     """Every birth of the record, in the order of asking.
 
     Raises:
-        LineageError: If the record contradicts itself: a birth asked for or told twice, told
-            but not asked for, or born of a parent that nobody asked for.
+        RecordError: If a file changed since it was read.
     """
-    asked: dict[int, Asked] = {}
-    told: dict[int, Told] = {}
-    for event in events:
-        if isinstance(event, Asked):
-            if event.birth in asked:
-                raise LineageError(f"the record contradicts itself: {event.birth} was born twice.")
-            asked[event.birth] = event
-        else:
-            if event.birth in told:
-                raise LineageError(f"the record contradicts itself: {event.birth} was told twice.")
-            told[event.birth] = event
-    if strangers := told.keys() - asked.keys():
-        raise LineageError(
-            f"the record contradicts itself: {min(strangers)} was told but never asked for."
+    return entries_at(births, np.arange(len(births)))
+
+
+def entries_at(births: Births, rows: Ints) -> list[Entry]:
+    """The births in some rows.
+
+    Raises:
+        RecordError: If a file changed since it was read.
+    """
+    parents = births.parent[rows]
+    columns: dict[str, list[Any]] = {
+        "birth": births.birth[rows].tolist(),
+        "parent": [
+            None if row == NONE else birth
+            for row, birth in zip(parents, births.birth[parents].tolist(), strict=True)
+        ],
+        "generation": births.generation[rows].tolist(),
+        "digest": births.digests.take(births.cell[rows]).to_pylist(),
+        "status": [
+            "running" if status == NONE else births.statuses[status]
+            for status in births.status[rows]
+        ],
+        "metric": _or_none(births.metric[rows]),
+        "own_fitness": _or_none(births.own_fitness[rows]),
+        "fitness": _or_none(births.fitness[rows]),
+        "evaluations": births.evaluations[rows].tolist(),
+        "gain": _or_none(births.gain[rows]),
+        "hidden_size": births.hidden_size[rows].tolist(),
+        "recurrent_parameters": births.recurrent_parameters[rows].tolist(),
+        "parameters": births.parameters[rows].tolist(),
+        "duplicates": births.duplicates[rows].tolist(),
+        "seconds": _or_none(births.seconds[rows]),
+    }
+    details = births.details(rows)
+    return [
+        Entry(
+            genome=detail.genome,
+            mutation=detail.mutation,
+            message=detail.message,
+            **{name: values[k] for name, values in columns.items()},
         )
-    scores: dict[str, list[float]] = defaultdict(list)
-    for birth, result in told.items():
-        if result.fitness is not None:
-            scores[asked[birth].digest].append(result.fitness)
-    means = {digest: math.fsum(values) / len(values) for digest, values in scores.items()}
-    found = []
-    for birth in sorted(asked):
-        candidate = asked[birth]
-        parent = None
-        if candidate.parent is not None:
-            parent = asked.get(candidate.parent)
-            if parent is None or candidate.parent >= birth:
-                raise LineageError(
-                    f"the record contradicts itself: the parent of {birth} is "
-                    f"{candidate.parent}, which was not born before it."
-                )
-        found.append(_entry(candidate, told.get(birth), parent, scores, means))
-    return found
+        for k, detail in enumerate(details)
+    ]
 
 
-def path(events: Sequence[Event], birth: int) -> list[Step]:
+def path(births: Births, birth: int) -> list[Step]:
     """The ancestors of a birth and itself, generation 0 first.
 
     Raises:
         LineageError: If there is no such birth.
     """
-    from genomes.equations import changed_equations, equations
+    from genomes.equations import lineage_equations
     from genomes.genome import Genome
 
-    known = {entry.birth: entry for entry in entries(events)}
-    line = [_known(known, birth)]
-    while (parent := line[-1].parent) is not None:
-        line.append(known[parent])
-    steps: list[Step] = []
-    before: Genome | None = None
-    for entry in reversed(line):
-        genome = Genome.from_json(entry.genome)
-        changed = () if before is None else tuple(changed_equations(before, genome))
-        steps.append(Step(entry, tuple(equations(genome)), changed))
-        before = genome
-    return steps
+    line = [births.row(birth)]
+    while (parent := int(births.parent[line[-1]])) != NONE:
+        line.append(parent)
+    found = entries_at(births, np.array(line[::-1]))
+    written = lineage_equations(Genome.from_json(entry.genome) for entry in found)
+    return [
+        Step(entry, tuple(equations), tuple(changed))
+        for entry, (equations, changed) in zip(found, written, strict=True)
+    ]
 
 
-def children(events: Sequence[Event], birth: int) -> list[Entry]:
+def children(births: Births, birth: int) -> list[Entry]:
     """The births whose parent is ``birth``, in the order of asking.
 
     Raises:
         LineageError: If there is no such birth.
     """
-    known = {entry.birth: entry for entry in entries(events)}
-    _known(known, birth)
-    return [entry for entry in known.values() if entry.parent == birth]
+    return entries_at(births, np.flatnonzero(births.parent == births.row(birth)))
 
 
-def best(events: Sequence[Event], n: int) -> list[Entry]:
+def best(births: Births, n: int) -> list[Entry]:
     """The n best cells, best first: of each digest its first birth with a result, ranked by the
     mean fitness over all evaluations of the digest (the older one first where they agree)."""
-    first: dict[str, Entry] = {}
-    for entry in entries(events):
-        if entry.status == "ok":
-            first.setdefault(entry.digest, entry)
-    ranked = sorted(first.values(), key=lambda e: (-(e.fitness or 0.0), e.birth))
-    return ranked[: max(n, 0)]
+    succeeded = np.flatnonzero(births.ok)
+    _, first = np.unique(births.cell[succeeded], return_index=True)
+    rows = succeeded[first]
+    ranked = rows[np.lexsort((rows, -births.fitness[rows]))]
+    return entries_at(births, ranked[: max(n, 0)])
 
 
-def mutation_table(events: Sequence[Event]) -> list[OperatorRow]:
+def mutation_table(births: Births) -> list[OperatorRow]:
     """Which operator paid: one row for each that made a child, the most used first."""
-    made: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries(events):
-        if entry.parent is not None:
-            made[entry.operator].append(entry)
-    rows = [_operator_row(operator, group) for operator, group in made.items()]
-    return sorted(rows, key=lambda row: (-row.count, row.operator))
+    made = births.parent != NONE
+    rows = [
+        _operator_row(births, operator, np.flatnonzero(made & (births.operator == number)))
+        for number, operator in enumerate(births.operators)
+    ]
+    return sorted((row for row in rows if row.count), key=lambda row: (-row.count, row.operator))
 
 
-def _operator_row(operator: str, group: list[Entry]) -> OperatorRow:
-    gains = [entry.gain for entry in group if entry.gain is not None]
+def _operator_row(births: Births, operator: str, rows: Ints) -> OperatorRow:
+    gains = births.gain[rows]
+    gains = gains[~np.isnan(gains)]
+    told = int(np.count_nonzero(births.told[rows]))
     return OperatorRow(
         operator,
-        count=len(group),
-        running=sum(e.status == "running" for e in group),
-        failures=sum(e.status not in ("ok", "running") for e in group),
-        mean_gain=math.fsum(gains) / len(gains) if gains else None,
-        improvements=sum(gain > 0 for gain in gains) / len(gains) if gains else None,
+        count=len(rows),
+        running=len(rows) - told,
+        failures=told - int(np.count_nonzero(births.ok[rows])),
+        mean_gain=math.fsum(gains.tolist()) / len(gains) if len(gains) else None,
+        improvements=int(np.count_nonzero(gains > 0)) / len(gains) if len(gains) else None,
     )
 
 
-def _known(known: dict[int, Entry], birth: int) -> Entry:
-    if birth in known:
-        return known[birth]
-    if not known:
-        raise LineageError(f"there is no birth {birth}: the run has no births yet.")
-    raise LineageError(
-        f"there is no birth {birth}: the run has births {min(known)} to {max(known)}."
-    )
-
-
-def _entry(
-    asked: Asked,
-    told: Told | None,
-    parent: Asked | None,
-    scores: dict[str, list[float]],
-    means: dict[str, float],
-) -> Entry:
-    ok = told is not None and told.status == "ok"
-    fitness = means.get(asked.digest)
-    # Training the same cell again gains nothing: it corrects the mean of both.
-    repeats = parent is not None and parent.digest == asked.digest
-    origin = None if parent is None or repeats else means.get(parent.digest)
-    return Entry(
-        birth=asked.birth,
-        parent=asked.parent,
-        generation=asked.generation,
-        mutation=asked.mutation,
-        genome=asked.genome,
-        digest=asked.digest,
-        status="running" if told is None else told.status,
-        metric=None if told is None else told.metric,
-        own_fitness=None if told is None else told.fitness,
-        fitness=fitness,
-        evaluations=len(scores.get(asked.digest, ())),
-        gain=fitness - origin if ok and fitness is not None and origin is not None else None,
-        hidden_size=asked.hidden_size,
-        recurrent_parameters=asked.recurrent_parameters,
-        parameters=0 if told is None else told.parameters,
-        duplicates=asked.duplicates,
-        seconds=None if told is None else told.seconds,
-        message="" if told is None else told.message,
-    )
+def _or_none(values: Floats) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in values.tolist()]

@@ -22,7 +22,7 @@ from evo_nas.interrupt import Interrupt
 from evo_nas.order import Order, Unrepeatable
 from evo_nas.strategies import Strategy
 from workers.limits import Pool
-from workers.messages import Request, Result, Training
+from workers.messages import Part, Request, Result, Training
 
 POLL_SECONDS = 0.5
 """How long one poll waits: how late a signal or the end of the time budget may be noticed."""
@@ -93,6 +93,7 @@ class Loop:
         clock: Seconds of search.
         interrupt: The user's wish to stop.
         grace_seconds: How long running evaluations may go on after an interrupt.
+        part: Which part of the data gives the metric.
         on_told: Called after each poll that brought results.
         on_tick: Called after every poll.
         note: Why the search space was exhausted, if it was.
@@ -108,6 +109,7 @@ class Loop:
     clock: Clock
     interrupt: Interrupt
     grace_seconds: float
+    part: Part = "validation"
     on_told: Callable[[Sequence[Told]], None] = lambda told: None
     on_tick: Callable[[], None] = lambda: None
     unsaved: list[Event] = field(default_factory=list)
@@ -192,7 +194,7 @@ class Loop:
 
     def _request(self, asked: Asked) -> Request:
         training = replace(self.training, hidden_size=asked.hidden_size, steps=asked.budget)
-        return Request(asked.birth, asked.genome, asked.seed, training)
+        return Request(asked.birth, asked.genome, asked.seed, training, self.part)
 
     def _settle(self, results: Sequence[Result]) -> None:
         problem: Unrepeatable | None = None

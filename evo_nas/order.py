@@ -16,6 +16,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from evo_nas.config_tables import SearchConfig
 from workers.messages import Result
 
 NOT_THE_CANDIDATES = ("timed_out", "worker_lost", "out_of_memory")
@@ -139,3 +140,15 @@ class FixedLag:
     def replayed(self) -> None:
         """The next birth is told."""
         self.told += 1
+
+
+def order_of(config: SearchConfig, engine: str, told: int) -> Order:
+    """The order a configuration asks for.
+
+    Args:
+        engine: What the run began with, as its header says.
+        told: How many results were told already.
+    """
+    if not config.evolution.deterministic:
+        return Arrival()
+    return FixedLag(config.evolution.lag, told, engine, config.workers.attempts)

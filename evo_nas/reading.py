@@ -7,11 +7,13 @@ files that cover it are opened, and if one of them went meanwhile, the folder is
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from evo_nas.checkpoint import Manifest, read_manifest
@@ -153,8 +155,10 @@ def _read(root: Path, columns: Sequence[str] | None) -> Reading:
     )
 
 
-def read_rows(root: Path, reading: Reading, rows: Sequence[int]) -> pa.Table:
-    """Some rows of a reading, in all columns and in the order asked for.
+def read_rows(
+    root: Path, reading: Reading, rows: Sequence[int], columns: Sequence[str] | None = None
+) -> pa.Table:
+    """Some rows of a reading, in the order asked for.
 
     Of a rolled file only the row groups that hold them are read.
 
@@ -162,26 +166,27 @@ def read_rows(root: Path, reading: Reading, rows: Sequence[int]) -> pa.Table:
         root: The run directory.
         reading: Of any columns.
         rows: Positions in its table.
+        columns: What of the rows is wanted; all columns if left out.
 
     Raises:
         RecordError: If a file changed since.
     """
-    tables = [nothing()]
-    places: dict[int, int] = {}
+    wanted = sorted({*rows})
+    tables = [nothing(columns)]
     start = at = 0
     for part, count in zip(reading.parts, reading.rows, strict=True):
-        wanted = sorted({row - start for row in rows if start <= row < start + count})
-        if wanted:
+        before, at = at, bisect_left(wanted, start + count)
+        if at > before:
+            inside = [row - start for row in wanted[before:at]]
             try:
-                table = decode_rows((root / SEGMENTS / part.name).read_bytes(), count, wanted)
+                content = (root / SEGMENTS / part.name).read_bytes()
+                tables.append(decode_rows(content, count, inside, columns))
             except (DamagedSegment, FileNotFoundError) as error:
                 raise RecordError(
                     f"{root / SEGMENTS / part.name} changed while it was read ({error}). Try again."
                 ) from None
-            tables.append(table)
-            places |= {start + row: at + k for k, row in enumerate(wanted)}
-            at += len(wanted)
         start += count
+    places = {row: k for k, row in enumerate(wanted)}
     return pa.concat_tables(tables).take(pa.array([places[row] for row in rows], pa.int64()))
 
 
@@ -204,7 +209,7 @@ def _decode(
         try:
             content = (folder / part.name).read_bytes()
             table = _rows(content, part, manifest, columns, newest=part == chosen[-1])
-            fresh = _from(table, sequence)
+            _check_numbers(table, sequence)
         except FileNotFoundError:
             raise _Gone(
                 f"{folder / part.name} is missing, but it was there. "
@@ -212,8 +217,8 @@ def _decode(
             ) from None
         except DamagedSegment as error:
             return part, str(error)
-        sequence += fresh.num_rows
-        done[part] = fresh if columns is None else fresh.select(list(columns))
+        sequence += table.num_rows
+        done[part] = table if columns is None else table.select(list(columns))
     return None
 
 
@@ -238,14 +243,11 @@ def _rows(
     return table
 
 
-def _from(table: pa.Table, sequence: int) -> pa.Table:
-    """The rows from an event on; those before it stand in files before."""
+def _check_numbers(table: pa.Table, sequence: int) -> None:
     numbers = table.column("sequence").to_numpy()
-    if not len(numbers) or numbers[0] > sequence or numbers[-1] < sequence:
+    expected = np.arange(sequence, sequence + len(numbers))
+    if not len(numbers) or not np.array_equal(numbers, expected):
         raise DamagedSegment(f"its events are not numbered from {sequence} on")
-    if (numbers[1:] != numbers[:-1] + 1).any():
-        raise DamagedSegment(f"its events are not numbered from {sequence} on")
-    return table.slice(sequence - int(numbers[0]))
 
 
 def _covers(parts: Iterable[Part], last: int) -> bool:

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evo_nas import __version__
+from evo_nas.births import Births, read_births
 from evo_nas.compare import (
     Comparison,
     comparison_seconds,
-    run_comparison,
     same_comparison,
     times_opened,
 )
+from evo_nas.comparing import run_comparison
 from evo_nas.config import differences, from_dict, resolved, to_dict, with_overrides
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
-from evo_nas.events import Event, Told
+from evo_nas.events import Told
 from evo_nas.interrupt import Interrupt
 from evo_nas.loop import Budget, Clock, Loop, Reason
-from evo_nas.order import Arrival, FixedLag
+from evo_nas.order import order_of
 from evo_nas.past import COLUMNS, past_of
 from evo_nas.progress import ProgressLine
 from evo_nas.record import (
@@ -35,8 +36,6 @@ from evo_nas.record import (
     create_run,
     now,
     open_run,
-    read_events,
-    read_header,
 )
 from evo_nas.sessions import last_config, merged, note_session
 from evo_nas.setting import (
@@ -60,7 +59,7 @@ class Outcome:
     Attributes:
         directory: The run directory.
         header: Its header.
-        events: Everything recorded.
+        births: Everything recorded.
         reason: Why the session ended.
         comparison: The comparison at its end, None if there was none.
         config: What the session was told to do.
@@ -69,7 +68,7 @@ class Outcome:
 
     directory: Path
     header: Header
-    events: list[Event]
+    births: Births
     reason: Reason
     comparison: Comparison | None
     config: SearchConfig
@@ -168,8 +167,7 @@ def compare_run(
         The comparison (None if the run holds no finished evaluation), and whether it was
         interrupted.
     """
-    header = read_header(directory)
-    events, warnings = read_events(directory)
+    header, births, warnings = read_births(directory)
     config = with_overrides(last_config(directory, header), **overrides)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -180,11 +178,11 @@ def compare_run(
             "after looking at it is no longer an honest result.",
             file=sys.stderr,
         )
-    prepare_engine(config, {event.engine for event in events if isinstance(event, Told)})
+    prepare_engine(config, births.engines)
     task = load_same_data(config, header)
     with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
         result = run_comparison(
-            config, Path(directory), header, events, task, pool, interrupt, part
+            config, Path(directory), header, births, task, pool, interrupt, part
         )
         return result, interrupt.requested
 
@@ -192,13 +190,12 @@ def compare_run(
 def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
     directory, header = record.directory, record.header
     strategy = make_strategy(config)
-    deterministic = config.evolution.deterministic
     # What a raised budget would have asked for among the last results is found by replaying them.
-    later = config.evolution.lag if deterministic else 0
+    later = config.evolution.lag if config.evolution.deterministic else 0
     past, rest = past_of(directory, header, record.reading, strategy.memory, later)
     strategy.restore(past)
     totals = past.totals
-    order = Arrival() if not deterministic else _fixed_lag(config, header, totals.told)
+    order = order_of(config, header.engine, totals.told)
     for event in rest:
         if isinstance(event, Told):
             totals.add(event)
@@ -244,18 +241,14 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
         clock.restart()
         reason = loop.run()
         line.end()
-        events, _ = read_events(directory)
+        _, births, _ = read_births(directory)
         if reason != "interrupted" and config.compare.seeds > 0:
-            comparison = same_comparison(config, directory, events) or run_comparison(
-                config, directory, header, events, task, pool, interrupt
+            comparison = same_comparison(config, directory, births) or run_comparison(
+                config, directory, header, births, task, pool, interrupt
             )
             if interrupt.requested:
                 reason = "interrupted"
-    return Outcome(directory, header, events, reason, comparison, config, loop.note)
-
-
-def _fixed_lag(config: SearchConfig, header: Header, told: int) -> FixedLag:
-    return FixedLag(config.evolution.lag, told, header.engine, config.workers.attempts)
+    return Outcome(directory, header, births, reason, comparison, config, loop.note)
 
 
 def _seconds(config: SearchConfig) -> float | None:

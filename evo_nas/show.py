@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo_nas import compare
-from evo_nas.events import Told
 from evo_nas.lineage import best
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def outcome_text(outcome: Outcome) -> str:
     """The text for a terminal."""
     header = outcome.header
     unit = f" ({header.unit})" if header.unit else ""
-    leaders = best(outcome.events, BEST)
+    leaders = best(outcome.births, BEST)
     lines = [f"{outcome.directory}: {_counts(outcome)}"]
     if not leaders:
         lines.append(f"no candidate finished well. See: {command('status', outcome.directory)}")
@@ -58,7 +57,7 @@ def outcome_text(outcome: Outcome) -> str:
 
 def any_finished(outcome: Outcome) -> bool:
     """Whether any evaluation of the run has a metric."""
-    return any(isinstance(event, Told) and event.status == "ok" for event in outcome.events)
+    return bool(outcome.births.ok.any())
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
@@ -66,7 +65,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "run": str(outcome.directory),
         "reason": outcome.reason,
-        "evaluations": sum(isinstance(event, Told) for event in outcome.events),
+        "evaluations": outcome.births.evaluated,
         "best": [
             {
                 "birth": row.birth,
@@ -76,7 +75,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
                 "generation": row.generation,
                 "mutation": row.mutation,
             }
-            for row in best(outcome.events, BEST)
+            for row in best(outcome.births, BEST)
         ],
         "comparison": None
         if outcome.comparison is None
@@ -103,13 +102,12 @@ def command(name: str, directory: Path) -> str:
 
 
 def _counts(outcome: Outcome) -> str:
-    told = [event for event in outcome.events if isinstance(event, Told)]
-    failed = sum(event.status != "ok" for event in told)
-    return f"{len(told)} evaluations, {failed} failed ({outcome.reason})"
+    births = outcome.births
+    return f"{births.evaluated} evaluations, {births.failed} failed ({outcome.reason})"
 
 
 def _more(outcome: Outcome) -> str:
     """Flags of a budget that goes on from here: twice the one that is spent."""
     if outcome.config.budget.hours is not None:
         return f"--hours {2 * outcome.config.budget.hours:g}"
-    return f"--evaluations {2 * sum(isinstance(event, Told) for event in outcome.events)}"
+    return f"--evaluations {2 * outcome.births.evaluated}"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evo_nas.events import Event, Told
-from evo_nas.lineage import Entry, best, entries
+import numpy as np
+
+from evo_nas.births import Births
+from evo_nas.columns import NONE, Floats, Ints
+from evo_nas.header import Header
+from evo_nas.lineage import Entry, best
 from evo_nas.lineage_output import as_plain, entries_text, metric_name, table
-from evo_nas.record import Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,41 +45,69 @@ class RunStatus:
     last_failure: str
 
 
-def summary(header: Header, events: Sequence[Event]) -> RunStatus:
-    """Sum up a run."""
-    births = entries(events)
-    told = [event for event in events if isinstance(event, Told)]
-    leaders = best(events, 1)
-    references = {
-        str(entry.mutation["name"]): entry.fitness
-        for entry in births
-        if entry.operator == "published" and entry.fitness is not None
-    }
-    failures = [event.message for event in told if event.status != "ok"]
-    hours = busy_seconds(told) / 3600
+def summary(header: Header, births: Births) -> RunStatus:
+    """Sum up a run.
+
+    Raises:
+        RecordError: If a file changed since it was read.
+    """
+    leaders = best(births, 1)
+    told = births.told
+    hours = busy_seconds(births.finished[told], births.seconds[told]) / 3600
     return RunStatus(
         task=header.task,
         created=header.created,
-        evaluations=len(told),
-        statuses=dict(Counter(str(event.status) for event in told).most_common()),
-        in_flight=tuple(entry.birth for entry in births if entry.status == "running"),
+        evaluations=births.evaluated,
+        statuses=_most_common(births.status[told], births.statuses),
+        in_flight=tuple(births.birth[~told].tolist()),
         best=leaders[0] if leaders else None,
-        published=dict(sorted(references.items(), key=lambda item: -item[1])),
-        evaluations_per_hour=len(told) / hours if hours > 0 else None,
-        duplicates=sum(entry.duplicates for entry in births),
-        operators=dict(Counter(entry.operator for entry in births).most_common()),
-        last_failure=failures[-1] if failures else "",
+        published=_published(births),
+        evaluations_per_hour=births.evaluated / hours if hours > 0 else None,
+        duplicates=int(births.duplicates.sum()),
+        operators=_most_common(births.operator, births.operators),
+        last_failure=_last_failure(births),
     )
 
 
-def busy_seconds(told: Iterable[Told]) -> float:
-    """How long at least one evaluation ran: the length of the union of their intervals."""
-    total, reached = 0.0, float("-inf")
-    for start, end in sorted((e.finished - e.seconds, e.finished) for e in told):
-        if end > reached:
-            total += end - max(start, reached)
-            reached = end
-    return total
+def busy_seconds(finished: Floats, seconds: Floats) -> float:
+    """How long at least one evaluation ran: the length of the union of their intervals.
+
+    Args:
+        finished: (T,) when each ended, in seconds.
+        seconds: (T,) how long each took.
+    """
+    if not len(finished):
+        return 0.0
+    starts = finished - seconds
+    order = np.lexsort((finished, starts))
+    starts, ends = starts[order], finished[order]
+    reached = np.concatenate([[-np.inf], np.maximum.accumulate(ends)[:-1]])
+    parts = np.where(ends > reached, ends - np.maximum(starts, reached), 0.0)
+    return float(np.cumsum(parts)[-1])
+
+
+def _most_common(numbers: Ints, names: Sequence[str]) -> dict[str, int]:
+    """How often each name occurs, the most frequent first."""
+    counts = np.bincount(numbers, minlength=len(names)).tolist()
+    return dict(sorted(zip(names, counts, strict=True), key=lambda item: -item[1]))
+
+
+def _published(births: Births) -> dict[str, float]:
+    """Mean fitness of the published cells of generation 0, best first."""
+    number = births.operators.index("published") if "published" in births.operators else NONE
+    rows = np.flatnonzero((births.operator == number) & ~np.isnan(births.fitness))
+    names = [str(details.mutation["name"]) for details in births.details(rows)]
+    found = dict(zip(names, births.fitness[rows].tolist(), strict=True))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _last_failure(births: Births) -> str:
+    """Message of the failure that was told last; empty if there is none."""
+    failed = np.flatnonzero(births.told & ~births.ok)
+    if not len(failed):
+        return ""
+    last = failed[[births.told_at[failed].argmax()]]
+    return births.details(last)[0].message
 
 
 def to_text(status: RunStatus, header: Header) -> str:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from genomes.genome import Genome, InvalidGenome, Node
 from genomes.ops import OPS
@@ -26,6 +26,9 @@ STATE_NAMES = ("h", "c", "d")
 MAX_CHARACTERS = 20_000
 MAX_BIAS_INIT = 10**9
 _NEW = "_new"
+
+Change = tuple[str | None, str | None]
+"""A line before and after; None where it came or went."""
 
 
 def _cut(text: str) -> str:
@@ -145,32 +148,76 @@ def equations(genome: Genome) -> list[str]:
 
     ``parse_equations("\\n".join(lines))`` gives a cell with the same digest.
     """
-    return list(_lines(genome, _default_names(genome)).values())
+    return list(_written(genome).lines.values())
+
+
+def changed_equations(parent: Genome, child: Genome) -> list[Change]:
+    """The lines that differ, as pairs (before, after); None where a line came or went.
+
+    Values that both cells compute in the same way keep the parent's name in the child, so a
+    change shows up as the line it was made in and not as a renumbering of all that follow.
+    """
+    return _changes(_written(parent), _written(child))
+
+
+def lineage_equations(line: Iterable[Genome]) -> Iterator[tuple[list[str], list[Change]]]:
+    """Of each cell its `equations` and its `changed_equations` against the cell before it.
+
+    Each cell is worked through once, not once as a child and once as a parent: a lineage may be
+    thousands of cells long.
+    """
+    before: _Written | None = None
+    for genome in line:
+        cell = _written(genome)
+        yield list(cell.lines.values()), [] if before is None else _changes(before, cell)
+        before = cell
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A cell and what its equations are made of.
+
+    Attributes:
+        named: Values with a line of their own: new states, values read more than once, and gates.
+        names: Of these values.
+        lines: By the name they define, in an order in which they can be read again.
+        keys: For each value the expression below it, inputs and states by name.
+    """
+
+    genome: Genome
+    named: list[int]
+    names: dict[int, str]
+    lines: dict[str, str]
+    keys: list[object]
+
+
+def _written(genome: Genome) -> _Written:
+    named = _named_values(genome)
+    names = _state_names(genome)
+    others = (value for value in named if value not in names)
+    names |= {value: f"v{k}" for k, value in enumerate(others, 1)}
+    return _Written(genome, named, names, _lines(genome, names), _deep_keys(genome))
 
 
 def _named_values(genome: Genome) -> list[int]:
-    """Values with a line of their own: new states, values read more than once, and gates."""
-    reads = Counter(v for node in genome.nodes for v in node.inputs)
-    named: set[int] = set()
-    for i, node in enumerate(genome.nodes):
-        value = genome.first_node + i
+    first = genome.first_node
+    reads = [0] * (first + len(genome.nodes))
+    for node in genome.nodes:
+        for value in node.inputs:
+            reads[value] += 1
+    named: list[int] = []
+    for value, node in enumerate(genome.nodes, first):
         if reads[value] != 1 or value in genome.outputs or _is_gate(genome, node, named):
-            named.add(value)
-    return sorted(named)
+            named.append(value)
+    return named
 
 
-def _is_gate(genome: Genome, node: Node, named: set[int]) -> bool:
+def _is_gate(genome: Genome, node: Node, named: Collection[int]) -> bool:
     """Whether a node read once is an activation over a linear or a sum, as gates are."""
     if OPS[node.op].kind != "activation" or node.op in ("one_minus", "identity"):
         return False
     source = genome.node_of(node.inputs[0])
     return source is not None and node.inputs[0] not in named and source.op in ("linear", "add")
-
-
-def _default_names(genome: Genome) -> dict[int, str]:
-    names = _state_names(genome)
-    others = (value for value in _named_values(genome) if value not in names)
-    return names | {value: f"v{k}" for k, value in enumerate(others, 1)}
 
 
 def _state_names(genome: Genome) -> dict[int, str]:
@@ -199,31 +246,31 @@ _INFIX = {"add": " + ", "mul": " * ", "sub": " - "}
 
 
 def _expression(genome: Genome, value: int, known: Mapping[int, str]) -> str:
-    node = genome.node_of(value)
-    assert node is not None, "inputs and states always have names"
-
-    def part(source: int, inside: str) -> str:
-        if source in known:
-            return known[source]
-        child = genome.node_of(source)
-        text = _expression(genome, source, known)
-        loose = child is not None and (child.op in _INFIX or child.op == "one_minus")
-        binds = child is not None and child.op == "mul" and inside in ("add", "one_minus")
-        return f"({text})" if inside and loose and not binds else text
-
-    head = genome.node_of(node.inputs[0])
+    nodes, first = genome.nodes, genome.first_node
+    node = nodes[value - first]  # inputs and states always have names
+    op, head = node.op, node.inputs[0]
     # (a + b) + c would be read as one sum of three: the inner sum needs the call form.
-    nested = head is not None and head.op == node.op and node.inputs[0] not in known
-    if node.op in _INFIX and not (nested and node.op != "sub"):
-        return _INFIX[node.op].join(part(v, node.op) for v in node.inputs)
-    if node.op == "one_minus":
-        return f"1 - {part(node.inputs[0], node.op)}"
-    arguments = [part(v, "") for v in node.inputs]
-    if node.op == "linear" and not node.bias:
+    nested = op != "sub" and head not in known and nodes[head - first].op == op
+    infix = op in _INFIX and not nested
+    arguments = []
+    for source in node.inputs:
+        text = known.get(source)
+        if text is None:
+            text = _expression(genome, source, known)
+            below = nodes[source - first].op
+            if (infix or op == "one_minus") and (below in _INFIX or below == "one_minus"):
+                binds = below == "mul" and op in ("add", "one_minus")
+                text = text if binds else f"({text})"
+        arguments.append(text)
+    if infix:
+        return _INFIX[op].join(arguments)
+    if op == "one_minus":
+        return f"1 - {arguments[0]}"
+    if op == "linear" and not node.bias:
         arguments.append("bias=False")
     elif node.bias_init:
         arguments.append(f"bias_init={node.bias_init:g}" if _exact(node) else _init(node))
-    return f"{node.op}({', '.join(arguments)})"
+    return f"{op}({', '.join(arguments)})"
 
 
 def _exact(node: Node) -> bool:
@@ -234,16 +281,12 @@ def _init(node: Node) -> str:
     return f"bias_init={node.bias_init!r}"
 
 
-def changed_equations(parent: Genome, child: Genome) -> list[tuple[str | None, str | None]]:
-    """The lines that differ, as pairs (before, after); None where a line came or went.
-
-    Values that both cells compute in the same way keep the parent's name in the child, so a
-    change shows up as the line it was made in and not as a renumbering of all that follow.
-    """
-    names = _default_names(parent)
-    child_names = _names_like(parent, names, child)
-    before, after = _lines(parent, names), _lines(child, child_names)
-    changes: list[tuple[str | None, str | None]] = []
+def _changes(parent: _Written, child: _Written) -> list[Change]:
+    names = _names_like(parent, child)
+    before, after = parent.lines, child.lines
+    if names != child.names:
+        after = _lines(child.genome, names)
+    changes: list[Change] = []
     for name in dict.fromkeys([*after, *before]):
         old, new = before.get(name), after.get(name)
         if old != new:
@@ -251,25 +294,29 @@ def changed_equations(parent: Genome, child: Genome) -> list[tuple[str | None, s
     return changes
 
 
-def _names_like(parent: Genome, names: Mapping[int, str], child: Genome) -> dict[int, str]:
-    result = _state_names(child)
-    wanted = [value for value in _named_values(child) if value not in result]
-    free = {value: name for value, name in names.items() if not name.endswith("'")}
+def _names_like(parent: _Written, child: _Written) -> dict[int, str]:
+    result = _state_names(child.genome)
+    wanted = [value for value in child.named if value not in result]
+    free = {value: name for value, name in parent.names.items() if not name.endswith("'")}
     # First the values computed identically, then those made of the same values by another
     # operation, then those made by the same operations.
     for same in (_deep_key, _inputs_key, _shallow_key):
+        left = [value for value in wanted if value not in result]
+        if not left:
+            break
         keys: dict[object, list[int]] = {}
         for value in free:
             keys.setdefault(same(parent, value), []).append(value)
-        for value in wanted:
+        for value in left:
             matches = keys.get(same(child, value), [])
-            if value not in result and matches:
+            if matches:
                 # Gates look alike: the one at the same place is the one that was kept.
-                place = value - child.first_node
-                match = min(matches, key=lambda v: abs(v - parent.first_node - place))
+                place = value - child.genome.first_node
+                start = parent.genome.first_node
+                match = min(matches, key=lambda v: abs(v - start - place))
                 matches.remove(match)
                 result[value] = free.pop(match)
-    used = set(names.values())
+    used = set(parent.names.values())
     fresh = (f"v{k}" for k in range(1, 10_000) if f"v{k}" not in used)
     for value in wanted:
         if value not in result:
@@ -277,29 +324,30 @@ def _names_like(parent: Genome, names: Mapping[int, str], child: Genome) -> dict
     return result
 
 
-def _deep_key(genome: Genome, value: int) -> object:
-    """The expression below a value, inputs and states by name."""
-    keys: dict[int, object] = {0: "x"}
-    keys |= {k + 1: STATE_NAMES[k] for k in range(genome.states)}
-    for i, node in enumerate(genome.nodes):
-        if genome.first_node + i > value:
-            break
-        below = [keys[v] for v in node.inputs]
-        if OPS[node.op].commutative:
+def _deep_keys(genome: Genome) -> list[object]:
+    keys: list[object] = ["x", *STATE_NAMES[: genome.states]]
+    for node in genome.nodes:
+        below = [keys[value] for value in node.inputs]
+        if len(below) > 1 and OPS[node.op].commutative:
             below.sort(key=repr)
-        keys[genome.first_node + i] = hash((node.op, node.bias, node.bias_init, tuple(below)))
-    return keys[value]
+        keys.append(hash((node.op, node.bias, node.bias_init, tuple(below))))
+    return keys
 
 
-def _inputs_key(genome: Genome, value: int) -> object:
+def _deep_key(cell: _Written, value: int) -> object:
+    """The expression below a value."""
+    return cell.keys[value]
+
+
+def _inputs_key(cell: _Written, value: int) -> object:
     """The expressions a value is made of, whatever operation joins them."""
-    node = genome.node_of(value)
-    return tuple(sorted(repr(_deep_key(genome, v)) for v in node.inputs)) if node else value
+    node = cell.genome.nodes[value - cell.genome.first_node]
+    return tuple(sorted(repr(cell.keys[source]) for source in node.inputs))
 
 
-def _shallow_key(genome: Genome, value: int) -> object:
-    node = genome.node_of(value)
-    if node is None:
-        return value
+def _shallow_key(cell: _Written, value: int) -> object:
+    """The operation of a value, that of what it reads first, and which new states it is."""
+    genome = cell.genome
+    node = genome.nodes[value - genome.first_node]
     source = genome.node_of(node.inputs[0])
     return (node.op, source.op if source else "", tuple(k == value for k in genome.outputs))

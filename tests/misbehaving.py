@@ -1,6 +1,7 @@
 """Evaluators for the pool's tests; the request's genome says what one does: ``name:argument``.
 
-Each is a generator called as ``evaluator(request, task, worker)``.
+Each is a generator called as ``evaluator(request, task, worker)``. At the end stand a task and
+an evaluator that misbehave while a worker starts.
 """
 
 from __future__ import annotations
@@ -21,6 +22,33 @@ from workers.messages import Failure, Progress, Request, Result, Training
 
 BEHAVIOURS: dict[str, Any] = {}
 
+ILLEGAL_ACCESS = "CUDA error: an illegal memory access was encountered"
+NO_DEVICE_MEMORY = (
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 15.77 GiB of "
+    "which 12.06 GiB is free."
+)
+
+
+def _hold_the_gil() -> None:
+    ctypes.PyDLL(None).sleep(1000)
+
+
+def _raise_a_device_fault() -> None:
+    raise RuntimeError(ILLEGAL_ACCESS)
+
+
+WAYS: dict[str, Any] = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segfault": lambda: ctypes.string_at(0),
+    "exit": lambda: os._exit(3),
+    "exit_politely": lambda: sys.exit("enough"),
+    "hang": lambda: time.sleep(1000),
+    "hold_the_gil": _hold_the_gil,
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "break_the_device": _raise_a_device_fault,
+}
+"""How an evaluation may lose its worker."""
+
 
 def behaviour(function: Any) -> Any:
     BEHAVIOURS[function.__name__] = function
@@ -36,6 +64,13 @@ def good(request: Request, engine: str = "") -> Result:
     return Result(
         request.birth, request.seed, 2.5, -2.5, None, ((1, 3.0),), 7, 0.01, "somebody", engine
     )
+
+
+def noted(directory: Path) -> int:
+    """Which attempt this is, from 0; the directory gets a file of its number with our pid."""
+    number = len([entry for entry in directory.iterdir() if entry.name.isdigit()])
+    (directory / str(number)).write_text(str(os.getpid()))
+    return number
 
 
 def evaluator(request: Request, task: Any, worker: str) -> Iterator[Any]:
@@ -70,24 +105,9 @@ def floods(request: Request, task: Any, argument: str) -> Iterator[Any]:
 
 
 @behaviour
-def hangs(request: Request, task: Any, argument: str) -> Iterator[Any]:
-    yield Progress(request.birth, 4, 10, 1.0)
-    while True:
-        time.sleep(1)
-
-
-@behaviour
 def hangs_holding_the_gil(request: Request, task: Any, argument: str) -> Iterator[Any]:
     yield Progress(request.birth, 4, 10, 1.0)
-    ctypes.PyDLL(None).sleep(1000)
-
-
-@behaviour
-def stops_its_process(request: Request, task: Any, argument: str) -> Iterator[Any]:
-    yield Progress(request.birth, 4, 10, 1.0)
-    time.sleep(0.3)  # for the report to get out
-    os.kill(os.getpid(), signal.SIGSTOP)
-    yield good(request)
+    _hold_the_gil()
 
 
 @behaviour
@@ -118,24 +138,48 @@ def raises_without_end(request: Request, task: Any, argument: str) -> Iterator[A
 def kills_its_process(request: Request, task: Any, argument: str) -> Iterator[Any]:
     """Notes each attempt in a directory; lives from the attempt of the given number on."""
     directory, _, lives_at = argument.partition("|")
-    attempts = Path(directory)
-    number = len(list(attempts.iterdir()))
-    (attempts / str(number)).write_text(str(os.getpid()))
+    number = noted(Path(directory))
     if not lives_at or number < int(lives_at):
         os.kill(os.getpid(), signal.SIGKILL)
     yield good(request, str(os.getpid()))
 
 
 @behaviour
-def exits_its_process(request: Request, task: Any, argument: str) -> Iterator[Any]:
-    yield Progress(request.birth, 1, 10, 1.0)
-    os._exit(3)
+def loses_workers(request: Request, task: Any, argument: str) -> Iterator[Any]:
+    """So many workers, in the given ways in turn; notes each in a directory, and is fine then."""
+    ways, number, directory = argument.split("|")
+    attempt = noted(Path(directory))
+    if attempt < int(number):
+        yield Progress(request.birth, 4, 10, 1.0)
+        time.sleep(0.3)  # for the report to get out
+        names = ways.split(",")
+        WAYS[names[attempt % len(names)]]()
+    yield good(request, str(os.getpid()))
 
 
 @behaviour
-def exits_politely(request: Request, task: Any, argument: str) -> Iterator[Any]:
-    sys.exit("enough")
-    yield
+def waits_on_the_first_worker(request: Request, task: Any, argument: str) -> Iterator[Any]:
+    """Until its directory has a file ``go``; notes there when it gives its result after all."""
+    directory = Path(argument)
+    if not noted(directory):
+        while not (directory / "go").exists():
+            time.sleep(0.02)
+        (directory / "gives").touch()
+    yield good(request, str(os.getpid()))
+
+
+@behaviour
+def exceeds_the_device(request: Request, task: Any, argument: str) -> Iterator[Any]:
+    import torch
+
+    yield Progress(request.birth, 1, 10, 1.0)
+    raise torch.OutOfMemoryError(NO_DEVICE_MEMORY)
+
+
+@behaviour
+def breaks_the_device(request: Request, task: Any, argument: str) -> Iterator[Any]:
+    yield Progress(request.birth, 1, 10, 1.0)
+    _raise_a_device_fault()
 
 
 @behaviour
@@ -174,6 +218,18 @@ def gives_no_fitness(request: Request, task: Any, argument: str) -> Iterator[Any
 @behaviour
 def gives_text_as_fitness(request: Request, task: Any, argument: str) -> Iterator[Any]:
     yield replace(good(request), fitness="high")  # type: ignore[arg-type]
+
+
+@behaviour
+def gives_a_pair_as_fitness(request: Request, task: Any, argument: str) -> Iterator[Any]:
+    yield replace(good(request), fitness=(-2.5, 1.0))  # type: ignore[arg-type]
+
+
+@behaviour
+def gives_a_vector_as_fitness(request: Request, task: Any, argument: str) -> Iterator[Any]:
+    import numpy
+
+    yield replace(good(request), fitness=numpy.array([-2.5, 1.0]))  # type: ignore[arg-type]
 
 
 @behaviour
@@ -235,6 +291,22 @@ def is_interrupted_once(request: Request, task: Any, argument: str) -> Iterator[
         marker.touch()
         raise KeyboardInterrupt
     yield good(request)
+
+
+class HangsOnArrival:
+    """A task that hangs the first process to unpack it; a directory gets the number and pid."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __reduce__(self) -> Any:
+        return _arrived, (self.directory,)
+
+
+def _arrived(directory: Path) -> HangsOnArrival:
+    if not noted(directory):
+        time.sleep(1000)
+    return HangsOnArrival(directory)
 
 
 def __getattr__(name: str) -> Any:

@@ -6,84 +6,45 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
 from misbehaving import asked
+from pool_checks import (
+    CORES,
+    PATIENCE,
+    Opener,
+    is_alive,
+    kind,
+    message,
+    pools,
+    settled,
+    small_ray,
+)
 
 from genomes import published
 from workers.evaluator import EVALUATOR
-from workers.limits import Limits, Pool, PoolError
-from workers.messages import Request, Result, Training
-from workers.open_pool import open_pool
+from workers.limits import Limits, PoolError
+from workers.messages import Request, Training
 from workers.tasks import load_task
-
-CORES = 2
-PATIENCE = 60.0
-"""Seconds a test waits for what should take a few: the machine may be busy."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_ray() -> Iterator[None]:
-    ray.init(address="local", num_cpus=CORES, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with small_ray():
+        yield
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Pool]]:
-    pools: list[Pool] = []
-
-    def opener(
-        limits: Limits | None = None, workers: int | None = CORES, task: Any = None, **more: Any
-    ) -> Pool:
-        more = {"evaluator": "misbehaving:evaluator"} | more
-        pools.append(open_pool(workers, task, limits or Limits(), **more))
-        return pools[-1]
-
-    yield opener
-    for pool in pools:
-        pool.close()
+def opened() -> Iterator[Opener]:
+    with pools() as opener:
+        yield opener
 
 
-def settled(pool: Pool, requests: list[Request]) -> list[Result]:
-    """The results of requests by birth; the pool is free again and gives nothing more."""
-    todo = list(requests)
-    results: list[Result] = []
-    end = time.monotonic() + PATIENCE
-    while len(results) < len(requests):
-        while todo and pool.free():
-            pool.submit(todo.pop(0))
-        results += pool.poll(1.0)
-        assert time.monotonic() < end, f"stuck with {pool.running()}"
-    assert pool.poll(0.2) == []
-    assert pool.free() == pool.capacity
-    assert pool.running() == []
-    return sorted(results, key=lambda result: result.birth)
-
-
-def kind(result: Result) -> str:
-    return "ok" if result.failure is None else result.failure.kind
-
-
-def message(result: Result) -> str:
-    assert result.failure is not None
-    return result.failure.message
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def test_every_request_settles_exactly_once(opened: Callable[..., Pool]) -> None:
+def test_every_request_settles_exactly_once(opened: Opener) -> None:
     pool = opened(workers=None)
     assert pool.capacity == pool.free() == CORES
     results = settled(pool, [asked("behaves", birth) for birth in range(9)])
@@ -95,11 +56,11 @@ def test_every_request_settles_exactly_once(opened: Callable[..., Pool]) -> None
     assert str(os.getpid()) not in {result.engine for result in results}
 
 
-def test_two_requests_of_one_birth_are_two_requests(opened: Callable[..., Pool]) -> None:
+def test_two_requests_of_one_birth_are_two_requests(opened: Opener) -> None:
     assert len(settled(opened(), [asked("behaves", 5), asked("behaves", 5)])) == 2
 
 
-def test_results_that_wait_are_returned_together(opened: Callable[..., Pool]) -> None:
+def test_results_that_wait_are_returned_together(opened: Opener) -> None:
     pool = opened()
     met: set[str] = set()
     while len(met) < CORES:  # until all workers are ready
@@ -110,7 +71,7 @@ def test_results_that_wait_are_returned_together(opened: Callable[..., Pool]) ->
     assert len(pool.poll(0)) == CORES
 
 
-def test_a_poll_wakes_as_soon_as_a_result_is_there(opened: Callable[..., Pool]) -> None:
+def test_a_poll_wakes_as_soon_as_a_result_is_there(opened: Opener) -> None:
     pool = opened(workers=1)
     settled(pool, [asked("behaves")])
     pool.submit(asked("takes:0.5"))
@@ -120,7 +81,7 @@ def test_a_poll_wakes_as_soon_as_a_result_is_there(opened: Callable[..., Pool]) 
 
 
 def test_a_poll_waits_no_longer_than_told_and_not_at_all_for_nothing(
-    opened: Callable[..., Pool],
+    opened: Opener,
 ) -> None:
     pool = opened(workers=1)
     began = time.monotonic()
@@ -132,7 +93,7 @@ def test_a_poll_waits_no_longer_than_told_and_not_at_all_for_nothing(
     assert 0.25 < time.monotonic() - began < 2
 
 
-def test_a_full_or_closed_pool_takes_nothing(opened: Callable[..., Pool]) -> None:
+def test_a_full_or_closed_pool_takes_nothing(opened: Opener) -> None:
     pool = opened(workers=1)
     pool.submit(asked("takes:60"))
     with pytest.raises(RuntimeError, match=r"no slot is free: 1 requests have not settled"):
@@ -143,7 +104,7 @@ def test_a_full_or_closed_pool_takes_nothing(opened: Callable[..., Pool]) -> Non
     assert pool.poll(0.1) == []
 
 
-def test_progress_shows_while_an_evaluation_runs(opened: Callable[..., Pool]) -> None:
+def test_progress_shows_while_an_evaluation_runs(opened: Opener) -> None:
     pool = opened(workers=1)
     pool.submit(asked("takes:30", birth=6))
     (first,) = pool.running()
@@ -155,9 +116,7 @@ def test_progress_shows_while_an_evaluation_runs(opened: Callable[..., Pool]) ->
     assert pool.running()[0].loss == 1.0
 
 
-def test_a_killed_worker_costs_one_retry_and_no_result(
-    opened: Callable[..., Pool], tmp_path: Path
-) -> None:
+def test_a_killed_worker_costs_one_retry_and_no_result(opened: Opener, tmp_path: Path) -> None:
     pool = opened()
     requests = [asked("takes:1", 0), asked(f"kills_its_process:{tmp_path}|1", 1)]
     requests += [asked("behaves", birth) for birth in range(2, 6)]
@@ -169,7 +128,7 @@ def test_a_killed_worker_costs_one_retry_and_no_result(
 
 
 def test_a_worker_killed_from_outside_is_replaced_and_its_request_tried_again(
-    opened: Callable[..., Pool], tmp_path: Path
+    opened: Opener, tmp_path: Path
 ) -> None:
     pool = opened(workers=1)
     (before,) = settled(pool, [asked("behaves")])
@@ -184,7 +143,7 @@ def test_a_worker_killed_from_outside_is_replaced_and_its_request_tried_again(
     assert results[0].worker.startswith("worker-1@")
 
 
-def test_an_idle_worker_that_dies_costs_no_result(opened: Callable[..., Pool]) -> None:
+def test_an_idle_worker_that_dies_costs_no_result(opened: Opener) -> None:
     pool = opened(workers=1)
     (before,) = settled(pool, [asked("behaves")])
     os.kill(int(before.engine), 9)
@@ -193,54 +152,29 @@ def test_an_idle_worker_that_dies_costs_no_result(opened: Callable[..., Pool]) -
     assert kind(after) == "ok" and after.engine != before.engine
 
 
-def test_a_request_that_kills_every_worker_is_given_up(
-    opened: Callable[..., Pool], tmp_path: Path
-) -> None:
-    pool = opened(Limits(attempts=2))
+def test_a_request_that_kills_every_worker_is_given_up(opened: Opener, tmp_path: Path) -> None:
+    pool = opened()
     deadly, fine = settled(pool, [asked(f"kills_its_process:{tmp_path}"), asked("behaves", 1)])
     assert kind(deadly) == "worker_lost" and kind(fine) == "ok"
-    assert len(list(tmp_path.iterdir())) == 2
-    assert message(deadly).startswith("2 workers died over it; the last, worker-")
+    assert len(list(tmp_path.iterdir())) == 3
+    assert message(deadly).startswith("3 workers died over it; the last, worker-")
     assert "ActorDiedError" in message(deadly) and "Worker unexpectedly exits" in message(deadly)
     assert "\x1b" not in message(deadly) and "actor_id" not in message(deadly)
 
 
-@pytest.mark.parametrize("behaviour", ["exits_its_process", "exits_politely"])
-def test_an_evaluation_that_ends_its_process_is_a_lost_worker(
-    opened: Callable[..., Pool], behaviour: str
-) -> None:
-    lost, fine = settled(
-        opened(Limits(attempts=1), workers=1), [asked(behaviour), asked("behaves", 1)]
-    )
-    assert kind(lost) == "worker_lost" and kind(fine) == "ok"
-    assert message(lost).startswith("1 worker died over it; the last, worker-0@")
-
-
-@pytest.mark.parametrize("behaviour", ["hangs", "hangs_holding_the_gil", "stops_its_process"])
-def test_a_hanging_worker_is_replaced_and_its_request_timed_out(
-    opened: Callable[..., Pool], behaviour: str
-) -> None:
-    pool = opened(Limits(stall_seconds=1.0), workers=1)
-    stalled, fine = settled(pool, [asked(behaviour), asked("behaves", 1)])
-    assert kind(stalled) == "timed_out" and kind(fine) == "ok"
-    assert message(stalled).endswith("gave no sign of life for 1 s, the last at step 4 of 10.")
-    assert 1.0 <= stalled.seconds < 10
-    assert stalled.curve == ((4, 1.0),)
-    assert stalled.worker.startswith("worker-0@") and fine.worker.startswith("worker-1@")
-
-
 def test_signs_of_life_do_not_lift_the_limit_of_an_evaluation(
-    opened: Callable[..., Pool],
+    opened: Opener,
 ) -> None:
     pool = opened(Limits(evaluation_seconds=1.0, stall_seconds=0.8), workers=1)
     slow, fine = settled(pool, [asked("takes:60"), asked("behaves", 1)])
     assert kind(slow) == "timed_out" and kind(fine) == "ok"
     assert message(slow) == "the evaluation took longer than 1 s."
+    assert slow.worker.startswith("worker-0@"), "nobody tries again what had all its time"
     assert len(slow.curve) >= 2
 
 
 def test_a_manager_that_was_busy_itself_still_takes_results_that_came_in_time(
-    opened: Callable[..., Pool],
+    opened: Opener,
 ) -> None:
     pool = opened(Limits(evaluation_seconds=1.2, stall_seconds=1.0), workers=1)
     settled(pool, [asked("behaves")])
@@ -250,13 +184,13 @@ def test_a_manager_that_was_busy_itself_still_takes_results_that_came_in_time(
     assert kind(result) == "ok"
 
 
-def test_a_flood_of_progress_does_not_hold_up_the_result(opened: Callable[..., Pool]) -> None:
+def test_a_flood_of_progress_does_not_hold_up_the_result(opened: Opener) -> None:
     (result,) = settled(opened(workers=1), [asked("floods")])
     assert kind(result) == "ok"
 
 
 def test_failures_that_leave_the_process_alive_keep_the_worker(
-    opened: Callable[..., Pool],
+    opened: Opener,
 ) -> None:
     pool = opened(workers=1)
     behaviours = {
@@ -266,7 +200,10 @@ def test_failures_that_leave_the_process_alive_keep_the_worker(
         "allocates_too_much": "out_of_memory",
         "gives_fitness:nan": "diverged",
         "gives_metric:inf": "diverged",
+        "gives_fitness:inf": "diverged",
         "gives_no_fitness": "error",
+        "gives_a_pair_as_fitness": "error",
+        "gives_a_vector_as_fitness": "error",
         "gives_a_dictionary": "error",
         "gives_nothing": "error",
         "gives_an_unpicklable_curve": "error",
@@ -281,17 +218,20 @@ def test_failures_that_leave_the_process_alive_keep_the_worker(
     assert "ValueError: the candidate has no business here" in message(results[0])
     assert 'raise ValueError("the candidate' in message(results[0])
     assert len(message(results[2])) <= 2000
+    said = " ".join(message(result) for result in results if kind(result) == "error")
+    for given in ("None", "an object of type tuple", "an object of type ndarray"):
+        assert f"the evaluator gave {given} as fitness, not a number." in said
 
 
 def test_a_worker_has_one_thread_and_sees_no_gpu_it_was_not_given(
-    opened: Callable[..., Pool],
+    opened: Opener,
 ) -> None:
     (result,) = settled(opened(workers=1), [asked("says_where_it_is")])
     assert result.engine == "CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 threads=1"
 
 
 def test_a_task_from_a_module_only_the_manager_was_told_of_reaches_the_workers(
-    opened: Callable[..., Pool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "own folder").mkdir()
     source = "class Task:\n    name = 'birdsong'\n"
@@ -303,13 +243,13 @@ def test_a_task_from_a_module_only_the_manager_was_told_of_reaches_the_workers(
     assert result.engine == "birdsong"
 
 
-def test_a_task_that_cannot_travel_is_refused_at_once(opened: Callable[..., Pool]) -> None:
+def test_a_task_that_cannot_travel_is_refused_at_once(opened: Opener) -> None:
     with pytest.raises(PoolError, match=r"task of type .*lock.* cannot be sent to workers") as info:
         opened(task=threading.Lock())
     assert "or use --workers 0" in str(info.value)
 
 
-def test_more_workers_than_ray_has_room_for_are_refused(opened: Callable[..., Pool]) -> None:
+def test_more_workers_than_ray_has_room_for_are_refused(opened: Opener) -> None:
     with pytest.raises(PoolError, match=r"3 workers cannot run at once.*2 CPUs.*room for 2"):
         opened(workers=3)
 
@@ -323,7 +263,7 @@ def test_more_workers_than_ray_has_room_for_are_refused(opened: Callable[..., Po
     ],
 )
 def test_workers_that_never_start_are_an_error_that_names_the_cause(
-    opened: Callable[..., Pool], evaluator: str, cause: str
+    opened: Opener, evaluator: str, cause: str
 ) -> None:
     pool = opened(evaluator=evaluator)
     pool.submit(asked("behaves"))
@@ -334,7 +274,7 @@ def test_workers_that_never_start_are_an_error_that_names_the_cause(
     assert cause in str(info.value)
 
 
-def test_workers_that_take_too_long_to_start_are_an_error(opened: Callable[..., Pool]) -> None:
+def test_workers_that_take_too_long_to_start_are_an_error(opened: Opener) -> None:
     opened(workers=CORES).poll(0)  # takes all the room there is
     pool = opened(Limits(start_seconds=0.3), workers=1)
     pool.submit(asked("behaves"))
@@ -345,7 +285,7 @@ def test_workers_that_take_too_long_to_start_are_an_error(opened: Callable[..., 
 
 
 def test_a_worker_gives_the_same_bits_as_an_evaluation_in_process(
-    opened: Callable[..., Pool], tmp_path: Path
+    opened: Opener, tmp_path: Path
 ) -> None:
     (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 60)
     task = load_task("text", str(tmp_path / "text.txt"), {})
@@ -362,7 +302,7 @@ def test_a_worker_gives_the_same_bits_as_an_evaluation_in_process(
 
 
 def test_closing_ends_the_workers_and_leaves_a_ray_it_did_not_start(
-    opened: Callable[..., Pool],
+    opened: Opener,
 ) -> None:
     pool = opened()
     results = settled(pool, [asked("takes:0.5", birth) for birth in range(CORES)])

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 
 from workers.evaluator import evaluated, load_evaluator, tail
-from workers.messages import Progress, Request, Result
+from workers.messages import Progress, Request, Result, Unusable
 
 REPORT_SECONDS = 0.2
 """Least time between two progress reports: a chatty evaluator must not flood the manager."""
@@ -61,11 +61,14 @@ class Worker:
             return Started(self._name, os.getpid(), tail(error))
         return Started(self._name, os.getpid())
 
-    def evaluations(self, request: Request) -> Iterator[Progress | Result]:
-        """Evaluate a request: any number of progress reports, then the result."""
+    def evaluations(self, request: Request) -> Iterator[Progress | Result | Unusable]:
+        """Evaluate a request: any number of progress reports, then the result.
+
+        After an ``Unusable`` in place of the result, this worker wants to be replaced.
+        """
         last = 0.0
         for item in evaluated(self._evaluator, request, self._task, self._name):
-            if isinstance(item, Result) or time.monotonic() - last >= REPORT_SECONDS:
+            if not isinstance(item, Progress) or time.monotonic() - last >= REPORT_SECONDS:
                 last = time.monotonic()
                 yield item
 
@@ -86,3 +89,5 @@ def _check_gpu() -> None:
             "Ray gave this worker a share of a GPU, but this torch cannot use one. Install a "
             "torch built for it, or hide the GPUs from Ray with CUDA_VISIBLE_DEVICES= (empty)."
         )
+    # A GPU that is out of order must not be found by a candidate: it would fail them all.
+    torch.ones(1, device="cuda").sum().item()

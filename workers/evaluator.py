@@ -1,6 +1,7 @@
 """What every pool does around one evaluation: find its function, run it, check what it gives.
 
-Whatever an evaluator does, short of ending its process, becomes exactly one `Result`.
+Whatever an evaluator does, short of ending its process, becomes exactly one `Result`; or one
+`Unusable`, if it leaves the process with a broken device.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from collections.abc import Callable, Generator, Iterator
 from numbers import Real
 from typing import TYPE_CHECKING, Any, get_args
 
+from workers.device_faults import breaks_the_device, free_device_memory, is_out_of_memory
 from workers.limits import PoolError
-from workers.messages import Failure, FailureKind, Progress, Request, Result, failed
+from workers.messages import Failure, FailureKind, Progress, Request, Result, Unusable, failed
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -46,25 +48,40 @@ def load_evaluator(name: str) -> Evaluator:
 
 def evaluated(
     evaluator: Evaluator, request: Request, task: Task, worker: str
-) -> Generator[Progress | Result, None, None]:
+) -> Generator[Progress | Result | Unusable, None, None]:
     """Run an evaluator: its progress, then exactly one checked result, whatever comes of it.
 
+    Instead of the result there is an `Unusable` if nothing else can be evaluated in this process.
     Only what is no ``Exception`` passes (Ctrl-C, or the order to end the process).
     """
+    end = yield from _run(evaluator, request, task, worker)
+    if isinstance(end, Result) and end.failure and end.failure.kind == "out_of_memory":
+        # Only now: what the evaluation and its error held on to is gone.
+        try:
+            free_device_memory()
+        except Exception as error:
+            end = Unusable(tail(error))
+    yield end
+
+
+def _run(
+    evaluator: Evaluator, request: Request, task: Task, worker: str
+) -> Generator[Progress, None, Result | Unusable]:
     started = time.perf_counter()
     kind: FailureKind = "error"
     message = "the evaluator ended without a result."
     try:
         for item in evaluator(request, task, worker):
             if not isinstance(item, Progress):
-                yield checked(request, item, worker, time.perf_counter() - started)
-                return
+                return checked(request, item, worker, time.perf_counter() - started)
             yield Progress(request.birth, int(item.step), int(item.steps), float(item.loss))
-    except MemoryError as error:
-        kind, message = "out_of_memory", tail(error)
     except Exception as error:
         message = tail(error)
-    yield failed(request, kind, message, worker=worker, seconds=time.perf_counter() - started)
+        if breaks_the_device(error):
+            return Unusable(message)
+        if is_out_of_memory(error):
+            kind = "out_of_memory"
+    return failed(request, kind, message, worker=worker, seconds=time.perf_counter() - started)
 
 
 def checked(request: Request, value: object, worker: str, seconds: float) -> Result:

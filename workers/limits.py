@@ -19,8 +19,12 @@ class Limits:
 
     Attributes:
         evaluation_seconds: Time limit of one evaluation; None for none.
-        stall_seconds: A worker without a sign of life for so long is replaced; None for never.
-        attempts: How often a request is tried before it counts as ``worker_lost``.
+        stall_seconds: A worker without a sign of life for so long counts as lost, and is replaced;
+            None for never.
+        attempts: How many workers may be lost over a request, whether they die, stall or break
+            down, before it is settled with a failure. What loses a worker may be the machine's
+            fault, so somebody else tries first; exceeding ``evaluation_seconds`` is the request's
+            own and settles it at once.
         start_seconds: How long a worker may take from being asked for to being ready.
 
     Raises:
@@ -67,7 +71,8 @@ class Pool(Protocol):
         process returns after its evaluation, however long that takes.
 
         Raises:
-            PoolError: If the workers do not start.
+            PoolError: If there is nobody who could go on: the workers do not start, or an
+                evaluation in process broke the device. What has not settled never will.
         """
         ...
 

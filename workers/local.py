@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from workers.evaluator import EVALUATOR, evaluated, load_evaluator, nothing_yet
-from workers.limits import Limits
-from workers.messages import Progress, Request, Result, failed
+from workers.limits import Limits, PoolError
+from workers.messages import Progress, Request, Result, Unusable, failed
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -24,7 +24,8 @@ class LocalPool:
     The time limit of an evaluation is coarse: it is looked at when the evaluation reports
     progress, so one that never does is never stopped; ``stall_seconds`` has no effect, and an
     evaluation that ends its process ends the manager. Ctrl-C leaves the request unsettled: the
-    next poll begins it again. A worker of its own (``--workers 1``) is guarded better.
+    next poll begins it again. So does a device that breaks, which only a new process can use
+    again: ``poll`` raises. A worker of its own (``--workers 1``) is guarded better.
 
     Attributes:
         capacity: 1.
@@ -49,7 +50,11 @@ class LocalPool:
         self._request, self._progress = request, nothing_yet(request)
 
     def poll(self, timeout: float) -> list[Result]:
-        """Evaluate the waiting request, however long that takes: ``timeout`` has no effect."""
+        """Evaluate the waiting request, however long that takes: ``timeout`` has no effect.
+
+        Raises:
+            PoolError: If this process can compute on its device no more; nothing is settled.
+        """
         if self._request is None:
             return []
         with _one_torch_thread():
@@ -73,6 +78,12 @@ class LocalPool:
             for item in items:
                 if isinstance(item, Result):
                     return item
+                if isinstance(item, Unusable):
+                    raise PoolError(
+                        f"this process cannot use its device any more, so birth {request.birth} "
+                        "was not settled. Resume the run; with --workers 1 or more, a process "
+                        f"with a broken device is replaced. It said:\n{item.why}"
+                    )
                 self._progress = item
                 curve.append((item.step, item.loss))
                 seconds = time.monotonic() - started

@@ -71,6 +71,17 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Unusable:
+    """Instead of a result: the process cannot evaluate any more, which may be the machine's fault.
+
+    Attributes:
+        why: What was raised, with its traceback.
+    """
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Why an evaluation has no fitness."""
 

@@ -18,9 +18,9 @@ from workers import runtime
 from workers.actor import Started, Worker
 from workers.evaluator import EVALUATOR, MESSAGE_LIMIT, nothing_yet
 from workers.limits import Limits, PoolError
-from workers.messages import FailureKind, Progress, Request, Result
+from workers.messages import FailureKind, Progress, Request, Result, Unusable
 from workers.resources import Plan, plan
-from workers.slot import Job, Slot, cause
+from workers.slot import Job, Loss, Slot, cause
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -32,10 +32,12 @@ START_ATTEMPTS = 3
 class RayPool:
     """Runs requests on Ray workers; see `workers.limits.Pool`.
 
-    A request is settled by its result; by a limit it exceeds (its worker is killed and replaced);
-    or when ``Limits.attempts`` workers have died over it. A death by Ray's memory monitor counts
-    alike, for the monitor may choose an innocent worker: only the last death gives the failure
-    its kind.
+    A request is settled by its result; by exceeding the time limit of an evaluation; or when
+    ``Limits.attempts`` workers were lost over it: they died, gave no sign of life, or said that
+    their device is broken. Each of these may be the machine's fault (a memory monitor, too, may
+    kill an innocent worker), so that another worker tries first. A worker that is late or lost
+    is killed and replaced. What it still yields is read by nobody, for only the stream of the
+    present attempt is: each request settles once.
 
     Attributes:
         capacity: Number of workers.
@@ -96,19 +98,19 @@ class RayPool:
             PoolError: If workers do not start; results known by then are returned first.
         """
         deadline = time.monotonic() + timeout
+        patience = timeout if self._jobs() and not self._broken else 0.0
         while True:
+            ready = self._wait(min(patience, self._until_next_limit()))
             # All news first: nobody is late whose report waits to be read.
-            while ready := self._wait(0):
+            while ready:
                 for slot in ready:
                     self._read(slot)
+                ready = self._wait(0)
             self._enforce_limits()
             self._give_out()
-            if self._settled or self._broken or not self._jobs():
+            patience = deadline - time.monotonic()
+            if self._settled or self._broken or not self._jobs() or patience <= 0:
                 break
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            self._wait(min(remaining, self._until_next_limit()))
         if self._broken and not self._settled:
             raise self._broken
         settled, self._settled = self._settled, []
@@ -148,25 +150,22 @@ class RayPool:
         for slot in self._slots:
             if slot.idle and self._waiting:
                 job = self._waiting.popleft()
-                job.attempts += 1
                 job.curve.clear()
                 stream = slot.actor.evaluations.options(num_returns="streaming")
                 slot.begin(job, stream.remote(job.request), time.monotonic())
 
     def _wait(self, seconds: float) -> list[Slot]:
-        """The slots with news, after at most so many seconds; wakes at the first."""
+        """Slots with news: the first within so many seconds or, within 0 s, all that there are."""
         awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
         if not awaited:
             return []
-        ready, rest = ray.wait(list(awaited), num_returns=1, timeout=seconds)
-        if rest and ready:
-            more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
-            ready += more
+        most = 1 if seconds > 0 else len(awaited)
+        ready, _ = ray.wait(list(awaited), num_returns=most, timeout=max(seconds, 0))
         return [awaited[reference] for reference in ready]
 
     def _until_next_limit(self) -> float:
         ends = [slot.deadline(self._limits) for slot in self._slots]
-        next_end = min((end[0] for end in ends if end is not None), default=float("inf"))
+        next_end = min((end.at for end in ends if end is not None), default=float("inf"))
         # Never 0: ray.wait counts in milliseconds and would spin through the last of them.
         return max(next_end - time.monotonic(), 0.002)
 
@@ -174,12 +173,14 @@ class RayPool:
         now = time.monotonic()
         for slot in list(self._slots):
             end = slot.deadline(self._limits)
-            if end is None or now < end[0]:
+            if end is None or now < end.at:
                 continue
             if slot.starting is not None:
-                self._not_started(slot, f"{end[1]} Is the cluster busy with something else?")
+                self._not_started(slot, f"{end.why} Is the cluster busy with something else?")
+            elif end.is_lost:
+                self._lost(slot, "timed_out", end.why)
             else:
-                self._settle(slot, "timed_out", end[1])
+                self._settle(slot, "timed_out", end.why)
                 self._replace(slot)
 
     def _read(self, slot: Slot) -> None:
@@ -226,21 +227,23 @@ class RayPool:
         else:
             if isinstance(item, Progress):
                 slot.job.report(item)
+            elif isinstance(item, Unusable):
+                self._lost(slot, "error", item.why)
             else:
                 slot.job = slot.stream = None
                 self._settled.append(item)
 
     def _lost(self, slot: Slot, kind: FailureKind, why: str) -> None:
-        """A worker died over its job: somebody else tries, or it is given up."""
+        """A worker was lost over its job: somebody else tries, or it is given up."""
         job = slot.job
         assert job is not None
-        if job.attempts < self._limits.attempts:
+        job.losses.append(Loss(kind, slot.name, why))
+        if len(job.losses) < self._limits.attempts:
             job.progress = nothing_yet(job.request)
             slot.job = slot.stream = None
             self._waiting.appendleft(job)
         else:
-            times = "1 worker" if job.attempts == 1 else f"{job.attempts} workers"
-            self._settle(slot, kind, f"{times} died over it; the last, {slot.name}: {why}")
+            self._settle(slot, *job.verdict())
         self._replace(slot)
 
     def _settle(self, slot: Slot, kind: FailureKind, message: str) -> None:

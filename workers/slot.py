@@ -3,11 +3,43 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from workers.limits import Limits
 from workers.messages import FailureKind, Progress, Request, Result, failed
+
+FATES: dict[FailureKind, str] = {
+    "worker_lost": "died",
+    "out_of_memory": "died",
+    "timed_out": "stalled",
+    "error": "broke down",
+}
+"""What became of a worker that was lost, by what its job fails with if all others fare alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A worker was lost over a job: died, stalled or broke down.
+
+    Attributes:
+        kind: What the job fails with if it loses all its workers alike.
+        worker: The name of the worker.
+        why: The cause, as far as it is known.
+    """
+
+    kind: FailureKind
+    worker: str
+    why: str
+
+
+class End(NamedTuple):
+    """When patience with a worker ends, whether it then counts as lost, and what to say."""
+
+    at: float
+    is_lost: bool
+    why: str
 
 
 @dataclass(eq=False)
@@ -17,19 +49,31 @@ class Job:
     Attributes:
         request: The request.
         progress: What it last reported.
-        attempts: Workers it was given to.
         curve: Pairs (step, loss) reported in the present attempt.
+        losses: The attempts that lost their workers.
     """
 
     request: Request
     progress: Progress
-    attempts: int = 0
     curve: list[tuple[int, float]] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
 
     def report(self, progress: Progress) -> None:
         """Note a progress."""
         self.progress = progress
         self.curve.append((progress.step, progress.loss))
+
+    def verdict(self) -> tuple[FailureKind, str]:
+        """The failure, and what to say, when no more workers are to be lost over it.
+
+        Workers lost in different ways have no cause in common but that they were lost.
+        """
+        kinds = {loss.kind for loss in self.losses}
+        kind = kinds.pop() if len(kinds) == 1 else "worker_lost"
+        fates = Counter(FATES[loss.kind] for loss in self.losses)
+        counted = [f"{n} worker{'s' * (n > 1)} {fate}" for fate, n in fates.items()]
+        last = self.losses[-1]
+        return kind, f"{' and '.join(counted)} over it; the last, {last.worker}: {last.why}"
 
     def failed(self, kind: FailureKind, message: str, seconds: float, worker: str) -> Result:
         """The result of a request that its worker gave none for."""
@@ -75,20 +119,22 @@ class Slot:
         """Note that the worker was given a job."""
         self.job, self.stream, self.since, self.sign = job, stream, now, now
 
-    def deadline(self, limits: Limits) -> tuple[float, str] | None:
-        """When patience with the worker ends, and what to say then; None if never."""
+    def deadline(self, limits: Limits) -> End | None:
+        """When patience with the worker ends; None if never."""
         if self.starting is not None:
             seconds = limits.start_seconds
-            return self.since + seconds, f"{self.name} was not ready within {seconds:g} s."
+            why = f"{self.name} was not ready within {seconds:g} s."
+            return End(self.since + seconds, True, why)
         if self.job is None:
             return None
         ends = []
         if (limit := limits.evaluation_seconds) is not None:
-            ends.append((self.since + limit, f"the evaluation took longer than {limit:g} s."))
+            why = f"the evaluation took longer than {limit:g} s."
+            ends.append(End(self.since + limit, False, why))
         if (stall := limits.stall_seconds) is not None:
-            text = f"{self.name} gave no sign of life for {stall:g} s, the last at step "
             progress = self.job.progress
-            ends.append((self.sign + stall, f"{text}{progress.step} of {progress.steps}."))
+            why = f"it gave no sign of life for {stall:g} s, the last at step "
+            ends.append(End(self.sign + stall, True, f"{why}{progress.step} of {progress.steps}."))
         return min(ends, default=None)
 
 

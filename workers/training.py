@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from genomes.canonical import canonical
 from genomes.cost import recurrent_parameters
 from genomes.genome import Genome
+from workers.device_faults import is_out_of_memory
 from workers.engine import engine_for, engine_label
 from workers.engine.native.memory import BUFFERS
 from workers.form import fused_form
@@ -99,7 +100,7 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
             yield failed(request, "diverged", str(error), **known())
             return
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             yield failed(request, "out_of_memory", str(error)[:500], **known())
             return
@@ -312,12 +313,3 @@ def on_device(batch: Batch) -> Batch:
         return batch
     lengths = None if batch.lengths is None else batch.lengths.to(where)
     return Batch(batch.inputs.to(where), batch.targets.to(where), lengths, batch.carry_state)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, MemoryError | torch.OutOfMemoryError)
-        or "can't allocate memory" in text
-        or "not enough memory" in text
-    )
