@@ -9,6 +9,8 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY = ".tmp"
@@ -58,34 +60,37 @@ def remove(path: Path) -> None:
 
 
 def _put(path: Path, content: bytes) -> None:
-    try:
-        _write_and_rename(path, content)
-    except OSError as error:
-        # What a descriptor raises names no file.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _write_and_rename(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + TEMPORARY)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(temporary, path)
+    with _naming(path):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
     sync_directory(path.parent)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What a descriptor raises names no file: here it does."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable: a rename is on disk only after this."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _naming(directory):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def make_directory(directory: Path) -> None:
@@ -123,9 +128,10 @@ class Lock:
                 "Stop that process, or wait until it ends."
             ) from None
         try:
-            os.ftruncate(self._descriptor, 0)
-            text = f"process {os.getpid()} on {socket.gethostname()}\n"
-            os.write(self._descriptor, text.encode())
+            with _naming(path):
+                os.ftruncate(self._descriptor, 0)
+                text = f"process {os.getpid()} on {socket.gethostname()}\n"
+                os.write(self._descriptor, text.encode())
         except BaseException:
             os.close(self._descriptor)
             raise

@@ -147,7 +147,10 @@ def test_a_final_training_on_two_threads_gives_the_same_weights(run: Path, tmp_p
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
-def test_doctor_names_versions_engine_and_where_our_packages_come_from(tmp_path: Path) -> None:
+def test_doctor_names_versions_engine_and_where_our_packages_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))  # not the user's own
     done = evo_nas("doctor", cwd=tmp_path)
     for word in ("python", "torch", "ray", "engine", "genomes", "workers", "disk", "token"):
         assert word in done.stdout
