@@ -116,6 +116,7 @@ class Loop:
     note: str = ""
     _begun: bool = False
     _running: dict[int, Asked] = field(default_factory=dict)
+    _recorded: dict[int, Asked] = field(default_factory=dict)
 
     def run(self) -> Reason:
         """Run until the budget is spent and everything asked is settled, or until interrupted.
@@ -139,23 +140,24 @@ class Loop:
             return "interrupted"
         return "exhausted" if self.note else "finished"
 
-    def catch_up(self, events: Iterable[Event]) -> None:
+    def catch_up(self, events: Sequence[Event]) -> None:
         """Bring strategy and order past the last events of a record, before `run`.
 
         A candidate that was due between them and is not there, because the budget was smaller
         then, is asked for now: a raised budget gives the history it would have given from the
-        start.
+        start. If it was raised before, such candidates stand later in the record than they were
+        due; they count from when they were due.
         """
+        self._recorded = {event.birth: event for event in events if isinstance(event, Asked)}
         told: set[int] = set()
         for event in events:
-            if isinstance(event, Asked):
-                self.strategy.note(event)
-                self.waiting.append(event)
-            else:
+            if isinstance(event, Told):
                 self._ask_due()
                 self.strategy.tell(event)
                 self.order.replayed()
                 told.add(event.birth)
+            elif event.birth in self._recorded:
+                self._ask_one()
         self.waiting = deque(asked for asked in self.waiting if asked.birth not in told)
 
     def _fill(self) -> None:
@@ -178,7 +180,13 @@ class Loop:
     def _ask_one(self) -> bool:
         """Ask for a candidate, if one is due and there is a budget for it."""
         births = self.strategy.history.births
-        if self.note or not self.order.may_ask(births):
+        if not self.order.may_ask(births):
+            return False
+        if (recorded := self._recorded.pop(births, None)) is not None:
+            self.strategy.note(recorded)
+            self.waiting.append(recorded)
+            return True
+        if self.note:
             return False
         if self.budget.spent(births, self.clock.elapsed()):
             return False

@@ -125,7 +125,8 @@ def test_a_raised_budget_asks_for_the_candidates_it_would_have_asked_for_from_th
     tmp_path: Path,
 ) -> None:
     whole = history(tmp_path, FreePool(3), 40, name="whole")
-    history(tmp_path, FreePool(3), 17)
+    for evaluations in (2, 9, 10, 12, 25):
+        history(tmp_path, FreePool(3), evaluations)
     raised = history(tmp_path, FreePool(2), 40)
 
     def by_birth(events: list[Event]) -> list[Event]:
