@@ -152,13 +152,13 @@ def path(births: Births, birth: int) -> list[Step]:
         LineageError: If there is no such birth.
     """
     from genomes.equations import lineage_equations
-    from genomes.genome import Genome
+    from genomes.genome_json import from_json_all
 
     line = [births.row(birth)]
     while (parent := int(births.parent[line[-1]])) != NONE:
         line.append(parent)
     found = entries_at(births, np.array(line[::-1]))
-    written = lineage_equations(Genome.from_json(entry.genome) for entry in found)
+    written = lineage_equations(from_json_all(entry.genome for entry in found))
     return [
         Step(entry, tuple(equations), tuple(changed))
         for entry, (equations, changed) in zip(found, written, strict=True)

@@ -231,7 +231,7 @@ def _state_names(genome: Genome) -> dict[int, str]:
 
 def _lines(genome: Genome, names: Mapping[int, str]) -> dict[str, str]:
     """Lines by the name they define, in an order in which they can be read again."""
-    known = {0: "x"} | {k + 1: STATE_NAMES[k] for k in range(genome.states)} | dict(names)
+    known = {0: "x", **dict(enumerate(STATE_NAMES[: genome.states], 1)), **names}
     lines = {}
     for value in sorted(names):
         lines[names[value]] = f"{names[value]} = {_expression(genome, value, known)}"

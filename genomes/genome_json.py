@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from genomes.genome import MAX_NODES, Genome, InvalidGenome, Node
@@ -15,6 +17,12 @@ MAX_CHARACTERS = 1_000_000
 MAX_ABSOLUTE_INTEGER = 10**9
 _NODE_KEYS = {"op", "inputs", "bias", "bias_init"}
 _GENOME_KEYS = {"format", "version", "states", "nodes", "outputs"}
+_NUMBER = "(?:0|[1-9][0-9]{0,8})"
+_AS_WRITTEN = re.compile(
+    rf'{{"format":"{FORMAT}","version":{VERSION},"states":([1-9]),'
+    rf'"nodes":\[{{(.*)}}\],"outputs":\[({_NUMBER}(?:,{_NUMBER})*)\]}}'
+)
+"""What `to_json` writes; the nodes are what stands between ``},{``."""
 
 
 def to_json(genome: Genome) -> str:
@@ -72,6 +80,41 @@ def from_json(text: str) -> Genome:
         nodes=tuple(_node(i, entry) for i, entry in enumerate(nodes)),
         outputs=_integers(document.get("outputs"), "'outputs'"),
     )
+
+
+def from_json_all(texts: Iterable[str]) -> Iterator[Genome]:
+    """Read many genomes; a node that several of them have is read once.
+
+    The genomes of a lineage, whose cells differ from their parents in a node or two, are read
+    several times as fast as one by one.
+
+    Raises:
+        InvalidGenome: As `from_json`.
+    """
+    known: dict[str, Node] = {}
+    for text in texts:
+        try:
+            genome = _assembled(text, known)
+        except InvalidGenome:
+            genome = None  # the other way says why, or reads what was written in another way
+        yield from_json(text) if genome is None else genome
+
+
+def _assembled(text: str, known: dict[str, Node]) -> Genome | None:
+    """A genome out of nodes that were read before, and of new ones; None if it is not laid out
+    as `to_json` does it."""
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
+        return None
+    match = _AS_WRITTEN.fullmatch(text)
+    if match is None:
+        return None
+    parts = match[2].split("},{")
+    for part in parts:
+        # Each part is a whole object, or it is refused: so what was split was a list of objects.
+        if part not in known:
+            known[part] = _node(0, _parse(f"{{{part}}}"))
+    nodes = tuple([known[part] for part in parts])
+    return Genome(int(match[1]), nodes, tuple(map(int, match[3].split(","))))
 
 
 def _parse(text: str) -> Any:

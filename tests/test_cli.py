@@ -76,11 +76,14 @@ def test_lineage_shows_the_path_to_generation_0_and_what_each_mutation_changed(r
         assert shown.stdout
 
 
-def test_lineage_of_an_unknown_birth_names_the_range(run: Path) -> None:
-    refused = evo_nas("lineage", str(run), "--birth", "99")
+def test_an_unknown_birth_is_answered_with_the_births_there_are(run: Path) -> None:
+    for words in (["lineage", "--birth", "99"], ["lineage", "--children", "--birth", "99"]):
+        refused = evo_nas(words[0], str(run), *words[1:])
+        assert refused.returncode == 1
+        assert "there is no birth 99: the run has births 0 to 11." in refused.stderr
+    refused = evo_nas("export", str(run), "--birth", "99")
     assert refused.returncode == 1
-    assert "99" in refused.stderr
-    assert "11" in refused.stderr
+    assert refused.stderr == "Error: there is no birth 99: the run has births 0 to 11.\n"
 
 
 def test_readers_of_something_that_is_no_run_say_so(tmp_path: Path) -> None:

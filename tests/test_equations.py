@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import re
 
@@ -12,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_data import shared_data
 
-from genomes.equations import changed_equations, equations, parse_equations
+from genomes.equations import (
+    changed_equations,
+    equations,
+    lineage_equations,
+    parse_equations,
+)
 from genomes.genome import Genome, InvalidGenome, Node
 from genomes.nas_bench_nlp import from_recipe
 from genomes.published import published, published_names
@@ -211,6 +217,16 @@ def test_the_lines_of_a_child_are_those_of_its_parent_with_the_changes_made(
             lines.remove(before)  # raises if the parent has no such line
     lines += [after for _, after in changes if after is not None]
     assert _parsed_in_any_order(lines).digest == child.digest
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(0, 5), max_size=5))
+def test_a_lineage_is_written_like_each_of_its_cells_and_pairs(seeds: list[int]) -> None:
+    line = [random_genome(SearchSpace(), np.random.default_rng(seed)) for seed in seeds]
+    written = list(lineage_equations(iter(line)))
+    assert [lines for lines, _ in written] == [equations(cell) for cell in line]
+    changes = [changed_equations(parent, child) for parent, child in itertools.pairwise(line)]
+    assert [changed for _, changed in written] == [[], *changes][: len(line)]
 
 
 def _parsed_in_any_order(lines: list[str]) -> Genome:

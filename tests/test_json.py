@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomes.genome import Genome, InvalidGenome
+from genomes.genome_json import from_json_all
 from genomes.published import published, published_names
 from genomes.space import SearchSpace, random_genome
 
@@ -343,3 +344,46 @@ def test_json_damaged_at_any_place_is_read_or_refused_but_never_crashes(
     except InvalidGenome:
         return  # any other exception fails the test
     assert Genome.from_json(genome.to_json()) == genome
+
+
+def alone(text: str) -> Genome | str:
+    """The genome, or why it is none."""
+    try:
+        return Genome.from_json(text)
+    except InvalidGenome as error:
+        return str(error)
+
+
+def together(first: str, text: str) -> Genome | str:
+    """The same, read after another genome."""
+    reading = from_json_all([first, text])
+    assert next(reading) == Genome.from_json(first)
+    try:
+        return next(reading)
+    except InvalidGenome as error:
+        return str(error)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 50), st.integers(0, 50), st.data())
+def test_genomes_read_together_are_what_they_are_alone(
+    first: int, second: int, data: st.DataObject
+) -> None:
+    one, other = (
+        random_genome(SearchSpace(), np.random.default_rng(seed)).to_json()
+        for seed in (first, second)
+    )
+    assert together(one, other) == Genome.from_json(other)
+    at = data.draw(st.integers(0, len(other)))
+    put = data.draw(st.sampled_from([*'"{}[],:-.019', "},{", "{},", '}],"outputs":[1]', '"op":']))
+    end = at + data.draw(st.integers(0, 3))
+    damaged = other[:at] + put + other[end:]
+    assert together(one, damaged) == alone(damaged)
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_json_is_refused_after_another_genome_too(case: str) -> None:
+    hostile = HOSTILE[case][0]()
+    assert together(WRITTEN_BY_VERSION_1, hostile) == alone(hostile)
+    compact = hostile.replace(", ", ",").replace(": ", ":")
+    assert together(WRITTEN_BY_VERSION_1, compact) == alone(compact)
