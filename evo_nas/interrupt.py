@@ -3,7 +3,7 @@
 The record is whole at any instant, so stopping is never more than leaving. The first Ctrl-C lets
 what runs finish, for a while; the second ends the manager where it stands. After SIGTERM a system
 shuts down, and whoever sent it kills three seconds later (`ray job stop`, Slurm, Kubernetes with
-more patience): a process that is still there after two leaves by itself.
+more patience): a process that is still there after one and a half leaves by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 TERMINATION_GRACE = 0.5
 """Seconds that running evaluations may go on after SIGTERM."""
-LEAVE_SECONDS = 2.0
+LEAVE_SECONDS = 1.5
 """After so long a terminated process leaves whatever it is doing, as does one that does not heed a
 second Ctrl-C for so long: Python hears no signal while a candidate trains in its own thread."""
 
