@@ -4,7 +4,8 @@ Usage: ``python make_run.py DIR``.
 
 One directory for each format version of the record, written once by the program of its time and
 never again; `tests/test_formats.py` reads and resumes copies of them. A run holds a search that
-was resumed with a larger budget, some candidates that failed, and a comparison.
+was resumed with a larger budget, some candidates that failed, and a comparison; since format 2,
+files that a checkpoint rolled up (the table ``[record]`` was not there before).
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ def main(directory: Path) -> None:
     size = ["--hidden-size", "8", "--steps", "4", "--batch-size", "4", "--population", "4"]
     size += ["--learning-rate", "3.0", "--engine", "torch", "--seed", "3"]
     data = ["--task", "text", "--data", str(SOURCE / "tiny.txt")]
-    run(["search", *data, *size, "--run", str(directory), "--workers", "0"], evaluations=10)
+    config = SOURCE / "search.toml"
+    config.write_text("[record]\ncheckpoint_segments = 4\n")
+    run(
+        ["search", str(config), *data, *size, "--run", str(directory), "--workers", "0"],
+        evaluations=10,
+    )
     run(["resume", str(directory)], evaluations=14)
     for lock in directory.rglob("lock"):
         lock.unlink()  # names the machine
