@@ -160,7 +160,8 @@ def read_rows(
 ) -> pa.Table:
     """Some rows of a reading, in the order asked for.
 
-    Of a rolled file only the row groups that hold them are read.
+    Of a rolled file only the row groups that hold them are read. Files may have been rolled up
+    since; what stands in a row never changes.
 
     Args:
         root: The run directory.
@@ -169,8 +170,21 @@ def read_rows(
         columns: What of the rows is wanted; all columns if left out.
 
     Raises:
-        RecordError: If a file changed since.
+        RecordError: As `read_events`.
     """
+    try:
+        return _some_rows(root / SEGMENTS, reading, rows, columns)
+    except (DamagedSegment, FileNotFoundError):
+        again = read_table(root, ("sequence",))
+    try:
+        return _some_rows(root / SEGMENTS, again, rows, columns)
+    except (DamagedSegment, FileNotFoundError) as error:
+        raise RecordError(f"{root} changed while it was read ({error}). Try again.") from None
+
+
+def _some_rows(
+    folder: Path, reading: Reading, rows: Sequence[int], columns: Sequence[str] | None
+) -> pa.Table:
     wanted = sorted({*rows})
     tables = [nothing(columns)]
     start = at = 0
@@ -178,13 +192,7 @@ def read_rows(
         before, at = at, bisect_left(wanted, start + count)
         if at > before:
             inside = [row - start for row in wanted[before:at]]
-            try:
-                content = (root / SEGMENTS / part.name).read_bytes()
-                tables.append(decode_rows(content, count, inside, columns))
-            except (DamagedSegment, FileNotFoundError) as error:
-                raise RecordError(
-                    f"{root / SEGMENTS / part.name} changed while it was read ({error}). Try again."
-                ) from None
+            tables.append(decode_rows((folder / part.name).read_bytes(), count, inside, columns))
         start += count
     places = {row: k for k, row in enumerate(wanted)}
     return pa.concat_tables(tables).take(pa.array([places[row] for row in rows], pa.int64()))

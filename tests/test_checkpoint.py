@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -89,6 +90,18 @@ def test_only_some_columns_and_rows_of_a_rolled_record_are_read_on_request(tmp_p
     assert some.table.equals(everything.select(["birth", "fitness"]))
     wanted = [45, 0, 17, 1, 30]
     assert events_of([read_rows(run, some, wanted)]) == [events[row] for row in wanted]
+
+
+def test_rows_are_found_after_the_file_they_were_in_was_rolled_up(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    events = run_of(run, 7, every=100)
+    reading = read_table(run, ("birth",))
+    with open_run(run) as record:
+        record.checkpoint()
+    assert events_of([read_rows(run, reading, [13, 2])]) == [events[13], events[2]]
+    shutil.rmtree(run / "segments")
+    with pytest.raises(RecordError, match="segments is missing"):
+        read_rows(run, reading, [13])
 
 
 def test_files_that_a_checkpoint_was_about_to_remove_are_read_once(tmp_path: Path) -> None:
