@@ -32,7 +32,7 @@ from evo_nas.columns import (
 from evo_nas.errors import LineageError, RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.header import Header, read_header
-from evo_nas.reading import Reading, events_in, read_rows, read_table
+from evo_nas.reading import events_in, read_rows, read_table
 from evo_nas.segments import events_of, table_of
 
 _ASKED = ("parent", "generation", "hidden_size", "recurrent_parameters", "duplicates")
@@ -217,7 +217,7 @@ def read_births(directory: str | Path) -> tuple[Header, Births, list[str]]:
     reading = read_table(root, COLUMNS)
 
     def rows(wanted: Sequence[int], columns: Sequence[str] | None) -> pa.Table:
-        return _fetched(root, reading, wanted, columns)
+        return read_rows(root, reading, wanted, columns)
 
     source = Source(rows, lambda table: events_in(root, header, table))
     return header, births_of(reading.table, source), list(reading.warnings)
@@ -305,13 +305,3 @@ def births_of(table: pa.Table, source: Source) -> Births:
         told_at=spread(len(birth), row, told_at, NONE),
         source=source,
     )
-
-
-def _fetched(
-    root: Path, reading: Reading, wanted: Sequence[int], columns: Sequence[str] | None
-) -> pa.Table:
-    try:
-        return read_rows(root, reading, wanted, columns)
-    except RecordError:
-        # A search that runs rolls files up; its events keep their places in the record.
-        return read_rows(root, read_table(root, ("event",)), wanted, columns)
