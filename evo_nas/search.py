@@ -180,7 +180,7 @@ def compare_run(
         )
     prepare_engine(config, births.engines)
     task = load_same_data(config, header)
-    with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
+    with Interrupt() as interrupt, pool_of(config, task) as pool:
         result = run_comparison(
             config, Path(directory), header, births, task, pool, interrupt, part
         )
@@ -203,7 +203,7 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
     budget = Budget(config.budget.evaluations, _seconds(config))
     line = ProgressLine(strategy, budget, clock, header.unit, header.higher_is_better, totals)
     comparison = None
-    with Interrupt() as interrupt, pool_of(config.workers, task) as pool:
+    with Interrupt() as interrupt, pool_of(config, task) as pool:
 
         def asking_budget() -> Budget:
             """The budget less what the comparison and the evaluations in flight will take."""

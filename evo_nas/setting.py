@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evo_nas.config_tables import SearchConfig, WorkersConfig
+from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
 from evo_nas.header import Header
 from workers.limits import Limits, Pool
@@ -42,18 +42,19 @@ def load_same_data(config: SearchConfig, header: Header) -> Task:
 
 
 @contextmanager
-def pool_of(config: WorkersConfig, task: Task) -> Iterator[Pool]:
+def pool_of(config: SearchConfig, task: Task) -> Iterator[Pool]:
     """The pool a configuration asks for, closed at the end whatever happens."""
     from workers.open_pool import open_pool
 
-    limits = Limits(config.evaluation_seconds, config.stall_seconds, config.attempts)
+    workers, evolution = config.workers, config.evolution
     pool = open_pool(
-        config.workers,
+        workers.workers,
         task,
-        limits,
-        address=config.address,
-        workers_per_gpu=config.workers_per_gpu,
-        dashboard=config.dashboard,
+        Limits(workers.evaluation_seconds, workers.stall_seconds, workers.attempts),
+        address=workers.address,
+        workers_per_gpu=workers.workers_per_gpu,
+        dashboard=workers.dashboard,
+        at_most=evolution.lag if evolution.deterministic else None,
     )
     try:
         yield pool

@@ -16,6 +16,11 @@ def test_without_gpus_there_is_one_worker_per_core() -> None:
     assert plan(3, LAPTOP) == Plan(3, 1.0, 0.0)
 
 
+def test_there_are_no_more_workers_than_can_have_work() -> None:
+    assert plan(None, LAPTOP, at_most=3) == Plan(3, 1.0, 0.0)
+    assert plan(None, LAPTOP, at_most=8) == Plan(4, 1.0, 0.0)
+
+
 def test_with_gpus_there_is_one_worker_per_gpu_share() -> None:
     assert plan(None, GPU_MACHINE) == Plan(2, 1.0, 1.0)
     assert plan(None, GPU_MACHINE, 4) == Plan(8, 1.0, 0.25)

@@ -20,6 +20,7 @@ def open_pool(
     workers_per_gpu: int = 1,
     dashboard: bool = False,
     evaluator: str = EVALUATOR,
+    at_most: int | None = None,
 ) -> Pool:
     """Open a pool; ``close`` it in any case.
 
@@ -34,6 +35,7 @@ def open_pool(
         workers_per_gpu: n workers share a GPU, each 1/n of it.
         dashboard: Whether a local Ray starts its dashboard, on this machine's loopback.
         evaluator: What workers run, as ``package.module:function``.
+        at_most: How many workers can have work at once; limits what None gives.
 
     Raises:
         PoolError: If there is no cluster at ``address``, it cannot hold the workers, or the task
@@ -50,4 +52,6 @@ def open_pool(
         return LocalPool(task, limits, evaluator)
     from workers.pool import open_ray_pool
 
-    return open_ray_pool(workers, task, limits, address, workers_per_gpu, dashboard, evaluator)
+    return open_ray_pool(
+        workers, task, limits, address, workers_per_gpu, dashboard, evaluator, at_most
+    )

@@ -271,11 +271,12 @@ def open_ray_pool(
     workers_per_gpu: int = 1,
     dashboard: bool = False,
     evaluator: str = EVALUATOR,
+    at_most: int | None = None,
 ) -> RayPool:
     """Connect to Ray, or start one, and open a pool on it: see `workers.open_pool.open_pool`."""
     started = runtime.start(address, workers=workers, dashboard=dashboard)
     try:
-        asked = plan(workers, runtime.nodes(), workers_per_gpu)
+        asked = plan(workers, runtime.nodes(), workers_per_gpu, at_most)
         environment = runtime.worker_environment(address, asked.gpus)
         return RayPool(asked, task, limits, evaluator, environment, stops_ray=started)
     except BaseException:

@@ -25,7 +25,10 @@ class Plan:
 
 
 def plan(
-    workers: int | None, nodes: Sequence[Mapping[str, float]], workers_per_gpu: int = 1
+    workers: int | None,
+    nodes: Sequence[Mapping[str, float]],
+    workers_per_gpu: int = 1,
+    at_most: int | None = None,
 ) -> Plan:
     """Decide on workers that can all run at once.
 
@@ -36,6 +39,7 @@ def plan(
             GPU share.
         nodes: Resources of each machine by Ray's names (``CPU``, ``GPU``).
         workers_per_gpu: n workers share a GPU, each 1/n of it.
+        at_most: How many can have work, where ``workers`` is None.
 
     Raises:
         PoolError: If they do not fit, or a number makes no sense.
@@ -55,7 +59,7 @@ def plan(
         part = "1 GPU" if workers_per_gpu == 1 else f"1/{workers_per_gpu} GPU"
         wants, offers = f"1 CPU and {part}", f"{sum(cpus)} CPUs and {sum(gpus)} GPUs"
         advice = ", raise workers_per_gpu, or hide the GPUs with CUDA_VISIBLE_DEVICES= (empty)"
-    wanted = room if workers is None else workers
+    wanted = min(room, at_most or room) if workers is None else workers
     if wanted > room or room == 0:
         raise PoolError(
             f"{max(wanted, 1)} workers cannot run at once: each wants {wants}, and Ray has "
