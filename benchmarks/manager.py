@@ -175,12 +175,14 @@ PARTS = {"results": results, "long": long, "busy": busy}
 def main() -> None:
     """Run the parts named on the command line, or all."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"Of {', '.join(PARTS)}; all.")
     parser.add_argument("--births", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, help="Where runs are written; a new one in /tmp.")
     options = parser.parse_args()
+    if unknown := [name for name in options.parts if name not in PARTS]:
+        parser.error(f"there is no part {unknown[0]!r}; parts are: {', '.join(PARTS)}.")
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for name in options.parts:
+        for name in options.parts or PARTS:
             PARTS[name](Path(folder), options.births)
 
 

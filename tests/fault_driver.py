@@ -10,7 +10,8 @@ descriptor was opened there. To stdout go, as soon as they happen and beside wha
 prints: ``told 3`` when birth 3 is reported as saved, ``operations write fsync ...`` at the end.
 
 The keys of a job: ``words``, the command line; ``run``, the run directory; ``kind`` and ``at``,
-what happens at which operation, counted from 0; ``stdout`` and ``stderr``, files (of a forked job).
+what happens at which operation, counted from 0; ``stdout`` and ``stderr``, files (of a forked job);
+``cuts``, a folder for what power cuts would have left (`tests.pessimistic_disk`).
 
 ==========  =====================================================================
 kind        what happens
@@ -27,6 +28,7 @@ kind        what happens
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import signal
@@ -35,8 +37,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.pessimistic_disk import PessimisticDisk
+
 NAMES = ("open", "write", "fsync", "close", "rename", "unlink", "mkdir", "ftruncate")
 OF_DESCRIPTORS = ("write", "fsync", "close", "ftruncate")
+LATE = (
+    "torch._dynamo",
+    "evo_nas.search",
+    "evo_nas.show",
+    "workers.local",
+    "workers.training",
+    "workers.tasks.text",
+)
+"""What a search imports when it needs it: a fork finds it there."""
 REAL: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in NAMES}
 
 
@@ -50,6 +63,7 @@ class Faults:
         self.names: list[str] = []
         self.ours: set[int] = set()
         self.filled = False
+        self.disk: PessimisticDisk | None = None
 
     def install(self) -> None:
         for name in NAMES:
@@ -78,6 +92,8 @@ class Faults:
                 _die()
             if name == "open":
                 self.ours.add(result)
+            if self.disk is not None and name in ("open", "fsync"):
+                self.disk.after(name, result if name == "open" else subject)
             if name == "close":
                 self.ours.discard(subject)
             return result
@@ -92,7 +108,7 @@ class Faults:
 
     def _refused(self, name: str, subject: Any, more: tuple[Any, ...]) -> int:
         # What still fits is written, as a real disk does it.
-        if name == "write" and not self.filled and len(more[0]) > 1:
+        if name == "write" and self.kind == "full" and not self.filled and len(more[0]) > 1:
             self.filled = True
             return int(REAL["write"](subject, more[0][: len(more[0]) // 2]))
         error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -118,7 +134,7 @@ def say(text: str) -> None:
     REAL["write"](1, f"{text}\n".encode())
 
 
-def report_what_is_told() -> None:
+def report_what_is_told(reported: list[int]) -> None:
     """The search says so by its progress line, and only of what is on disk."""
     from evo_nas.progress import ProgressLine
 
@@ -126,6 +142,7 @@ def report_what_is_told() -> None:
 
     def reporting(self: ProgressLine, events: Any) -> None:
         for event in events:
+            reported.append(event.birth)
             say(f"told {event.birth}")
         told(self, events)
 
@@ -134,15 +151,20 @@ def report_what_is_told() -> None:
 
 def run(job: dict[str, Any]) -> None:
     """Run a job in this process; ends by SystemExit with the exit code of the command."""
-    report_what_is_told()
+    reported: list[int] = []
+    report_what_is_told(reported)
     from evo_nas.cli import main
 
     faults = Faults(job["run"], job.get("kind", "none"), job.get("at", -1))
+    if "cuts" in job:
+        faults.disk = PessimisticDisk(Path(job["run"]), Path(job["cuts"]), reported)
     faults.install()
     try:
         main(args=job["words"], prog_name="evo-nas")
     finally:
         say(" ".join(["operations", *faults.names]))
+        if faults.disk is not None:
+            faults.disk.close()
 
 
 def forked(job: dict[str, Any]) -> int:
@@ -168,19 +190,8 @@ def forked(job: dict[str, Any]) -> int:
 
 def serve() -> None:
     """Answer each line of stdin until it ends."""
-    # Whatever a search imports late is imported here, once.
-    import pyarrow.parquet
-    import torch
-
-    import evo_nas.search
-    import evo_nas.show
-    import workers.evaluator
-    import workers.local
-    import workers.tasks.text
-
-    torch.set_num_threads(1)
-    assert pyarrow.parquet and evo_nas.show and evo_nas.search
-    assert workers.evaluator and workers.local and workers.tasks.text
+    for name in LATE:
+        importlib.import_module(name)
     for line in sys.stdin:
         pids = [forked(job) for job in json.loads(line)]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]

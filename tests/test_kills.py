@@ -23,7 +23,7 @@ from tests.faulty_runs import (
 from tests.tiny import evo_nas
 
 EVALUATIONS = 40
-QUICK, ALL = 4, 100
+QUICK, ALL = 3, 100
 """Instants at which a manager is killed, in the default suite and in the slow one."""
 
 

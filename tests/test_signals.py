@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faulty_runs import assert_saved, begin_driven, next_words, search_words
-from tests.tiny import evo_nas, wait_for_segments
+from tests.faulty_runs import assert_saved, begin_driven, search_words
+from tests.tiny import wait_for_segments
 
 SOON = 3.0
 """Seconds after SIGTERM until whoever sent it kills."""
@@ -100,17 +100,3 @@ def test_a_second_ctrl_c_does_not_wait_for_the_workers(
     assert seconds < 2 * SOON
     assert "Traceback" not in errors
     assert_saved(run, births_told(output))
-
-
-@pytest.mark.parametrize("seconds", [0.2, 0.8, 1.6])
-def test_ctrl_c_while_a_search_starts_leaves_something_that_can_be_gone_on_with(
-    tmp_path: Path, seconds: float
-) -> None:
-    run = tmp_path / "run"
-    words = search_words(run, evaluations=5, checkpoint_segments=3)
-    process = begin_driven(words, run)
-    time.sleep(seconds)
-    ended_after(process, signal.SIGINT)
-    resumed = evo_nas(*next_words(words, run))
-    assert resumed.returncode == 0, resumed.stderr
-    assert_saved(run, range(5))
