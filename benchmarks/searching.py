@@ -15,11 +15,11 @@ from evo_nas import __version__
 from evo_nas.config import resolved, to_dict
 from evo_nas.config_tables import BudgetConfig, CompareConfig, SearchConfig, TaskConfig
 from evo_nas.events import Event, Told
-from evo_nas.header import Header, now
 from evo_nas.interrupt import Interrupt
 from evo_nas.loop import Budget, Clock, Loop
 from evo_nas.order import Arrival, FixedLag
 from evo_nas.record import create_run
+from evo_nas.record.header import Header, now
 from evo_nas.setting import load
 from evo_nas.strategies import make_strategy
 from workers.limits import Pool

@@ -31,9 +31,9 @@ from evo_nas.columns import (
 )
 from evo_nas.errors import LineageError, RecordError
 from evo_nas.events import Asked, Event, Told
-from evo_nas.header import Header, read_header
-from evo_nas.reading import events_in, read_rows, read_table
-from evo_nas.segments import events_of, table_of
+from evo_nas.record.header import Header, read_header
+from evo_nas.record.reading import events_in, read_rows, read_table
+from evo_nas.record.segments import events_of, table_of
 
 _ASKED = ("parent", "generation", "hidden_size", "recurrent_parameters", "duplicates")
 _NAMES = ("operator", "digest", "status", "engine")
@@ -209,7 +209,7 @@ def read_births(directory: str | Path) -> tuple[Header, Births, list[str]]:
     """The header of a run, its births so far, and warnings to be shown to the user.
 
     Raises:
-        RecordError: As `evo_nas.reading.read_events`.
+        RecordError: As `evo_nas.record.reading.read_events`.
         LineageError: As `births_of`.
     """
     root = Path(directory)

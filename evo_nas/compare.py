@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from evo_nas.births import Births
 from evo_nas.config_tables import CompareConfig, SearchConfig
-from evo_nas.durable import make_directory
 from evo_nas.events import Asked, Told
 from evo_nas.lineage import Entry, best
 from evo_nas.record import HEADER, Header, read_events, read_header
+from evo_nas.record.durable import make_directory
 from genomes.genome import Genome
 from genomes.published import published
 from workers.messages import Part

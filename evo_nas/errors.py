@@ -20,7 +20,7 @@ class LineageError(ValueError):
 _USERS = {
     ("evo_nas.config_check", "ConfigError"),
     ("evo_nas.errors", "RecordError"),
-    ("evo_nas.durable", "RunLocked"),
+    ("evo_nas.record.durable", "RunLocked"),
     ("evo_nas.errors", "SearchError"),
     ("evo_nas.order", "Unrepeatable"),
     ("evo_nas.errors", "LineageError"),

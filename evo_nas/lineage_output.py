@@ -7,8 +7,8 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from evo_nas.header import Header
 from evo_nas.lineage import Entry, OperatorRow, Step
+from evo_nas.record.header import Header
 
 
 def path_text(steps: Sequence[Step], header: Header) -> str:

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 
 from evo_nas.errors import RecordError
 from evo_nas.events import Asked, Event, Told
-from evo_nas.header import Header
-from evo_nas.reading import Reading, events_in, read_rows
+from evo_nas.record.header import Header
+from evo_nas.record.reading import Reading, events_in, read_rows
 
 Numbers = npt.NDArray[Any]
 

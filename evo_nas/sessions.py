@@ -14,9 +14,9 @@ from typing import Any
 
 from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig
-from evo_nas.durable import make_directory, write_durably
 from evo_nas.record import Header
-from evo_nas.sealed import SEAL, BrokenSeal, json_object, sealed, unsealed
+from evo_nas.record.durable import make_directory, write_durably
+from evo_nas.record.sealed import SEAL, BrokenSeal, json_object, sealed, unsealed
 
 FOLDER = "sessions"
 

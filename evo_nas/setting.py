@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
-from evo_nas.header import Header
+from evo_nas.record.header import Header
 from workers.limits import Limits, Pool
 
 if TYPE_CHECKING:

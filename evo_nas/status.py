@@ -11,9 +11,9 @@ import numpy as np
 
 from evo_nas.births import Births
 from evo_nas.columns import NONE, Floats, Ints
-from evo_nas.header import Header
 from evo_nas.lineage import Entry, best
 from evo_nas.lineage_output import as_plain, entries_text, metric_name, table
+from evo_nas.record.header import Header
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ Usage: ``python fault_driver.py JOB`` runs one job; ``python fault_driver.py`` i
 once and then forks a process for each job, which takes a tenth of a second instead of two. It
 reads lines of JSON, each a list of jobs that run at once, and answers each with their exit codes.
 
-What changes a run directory goes through `evo_nas.durable` and from there through the functions
-of ``os`` that are wrapped here; a call counts if its path lies in the run directory or its
-descriptor was opened there. To stdout go, as soon as they happen and beside what the command
+What changes a run directory goes through `evo_nas.record.durable` and from there through the
+functions of ``os`` that are wrapped here; a call counts if its path lies in the run directory or
+its descriptor was opened there. To stdout go, as soon as they happen and beside what the command
 prints: ``told 3`` when birth 3 is reported as saved, ``operations write fsync ...`` at the end.
 
 The keys of a job: ``words``, the command line; ``run``, the run directory; ``kind`` and ``at``,

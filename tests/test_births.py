@@ -23,9 +23,9 @@ from evo_nas.births import COLUMNS, Births, Source, births_in, births_of, read_b
 from evo_nas.errors import LineageError, RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.lineage import best, children, entries, entries_at, mutation_table
-from evo_nas.reading import read_events, read_rows, read_table
 from evo_nas.record import Record, create_run
-from evo_nas.segments import SCHEMA
+from evo_nas.record.reading import read_events, read_rows, read_table
+from evo_nas.record.segments import SCHEMA
 from evo_nas.status import busy_seconds, summary
 from tests.test_record import header
 
@@ -174,7 +174,7 @@ def searched(births: int) -> list[Event]:
 
 def recorded(run: Path, events: Sequence[Event], monkeypatch: pytest.MonkeyPatch) -> Record:
     """A run of rolled files with several row groups each, and of segments after them."""
-    monkeypatch.setattr("evo_nas.segments.ROW_GROUP", 4)
+    monkeypatch.setattr("evo_nas.record.segments.ROW_GROUP", 4)
     record = create_run(run, header(), checkpoint_segments=7)
     for start in range(0, len(events), 3):
         record.append(events[start : start + 3])

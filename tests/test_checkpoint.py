@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.checkpoint import KEPT, LARGEST, read_manifest
 from evo_nas.events import Event
-from evo_nas.layout import Part, cover, parts_in
-from evo_nas.reading import read_rows, read_table
 from evo_nas.record import RecordError, create_run, open_run, read_events
-from evo_nas.sealed import unsealed
-from evo_nas.segments import events_of
+from evo_nas.record.checkpoint import KEPT, LARGEST, read_manifest
+from evo_nas.record.layout import Part, cover, parts_in
+from evo_nas.record.reading import read_rows, read_table
+from evo_nas.record.sealed import unsealed
+from evo_nas.record.segments import events_of
 from tests.test_record import asked, header, told
 
 
@@ -74,7 +74,7 @@ def test_a_rolled_file_grows_no_further_once_it_is_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert LARGEST >= 1000
-    monkeypatch.setattr("evo_nas.checkpoint.LARGEST", 8)
+    monkeypatch.setattr("evo_nas.record.checkpoint.LARGEST", 8)
     events = run_of(tmp_path / "run", 33, every=4)
     manifest, _ = read_manifest(tmp_path / "run")
     assert manifest is not None

@@ -11,10 +11,10 @@ import pytest
 
 from evo_nas.compare import folders_of
 from evo_nas.errors import RecordError
-from evo_nas.header import HEADER, read_header
 from evo_nas.past import COLUMNS
-from evo_nas.reading import read_table
 from evo_nas.record import open_run, read_events
+from evo_nas.record.header import HEADER, read_header
+from evo_nas.record.reading import read_table
 from evo_nas.sessions import last_config
 from tests.faulty_runs import Forks, history, search_words
 

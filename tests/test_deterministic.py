@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from evo_nas.config import to_dict
 from evo_nas.config_tables import BudgetConfig, EvolutionConfig, SearchConfig
 from evo_nas.events import Event, Told
-from evo_nas.header import HEADER
 from evo_nas.interrupt import Interrupt
 from evo_nas.loop import Budget, Clock, Loop
 from evo_nas.order import FixedLag, Unrepeatable
 from evo_nas.past import COLUMNS, past_of
 from evo_nas.record import create_run, open_run, read_events
-from evo_nas.sealed import sealed, unsealed
+from evo_nas.record.header import HEADER
+from evo_nas.record.sealed import sealed, unsealed
 from evo_nas.strategies import make_strategy
 from tests.free_pool import FreePool, failing
 from tests.test_record import header

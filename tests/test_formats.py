@@ -10,8 +10,8 @@ import pytest
 
 from evo_nas.config import from_dict
 from evo_nas.events import Asked, Told
-from evo_nas.header import HEADER, VERSION, read_header
 from evo_nas.record import read_events
+from evo_nas.record.header import HEADER, VERSION, read_header
 from evo_nas.strategies import make_strategy
 from genomes import Genome
 from tests.formats.make_run import text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.header import HEADER
+from evo_nas.record.header import HEADER
 from tests.faulty_runs import (
     Forks,
     assert_saved,

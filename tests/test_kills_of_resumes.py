@@ -11,9 +11,9 @@ import pytest
 
 from evo_nas.compare import folders_of
 from evo_nas.events import Asked, Told
-from evo_nas.header import HEADER, VERSION
-from evo_nas.reading import read_table
 from evo_nas.record import read_events
+from evo_nas.record.header import HEADER, VERSION
+from evo_nas.record.reading import read_table
 from tests.faulty_runs import (
     Ended,
     Forks,

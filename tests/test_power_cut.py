@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.header import HEADER
+from evo_nas.record.header import HEADER
 from tests.faulty_runs import Forks, assert_saved, history, next_words, search_words, table_of
 from tests.pessimistic_disk import REPORTED, RUN
 

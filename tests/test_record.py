@@ -17,7 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo_nas.config import SearchConfig, from_dict, to_dict
-from evo_nas.durable import RunLocked, write_durably
 from evo_nas.events import MESSAGE_CHARACTERS, Asked, Event, Told
 from evo_nas.record import (
     Header,
@@ -28,8 +27,9 @@ from evo_nas.record import (
     read_events,
     read_header,
 )
-from evo_nas.sealed import sealed, unsealed
-from evo_nas.segments import decode, encode, events_of, table_of
+from evo_nas.record.durable import RunLocked, write_durably
+from evo_nas.record.sealed import sealed, unsealed
+from evo_nas.record.segments import decode, encode, events_of, table_of
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -8,7 +8,7 @@ import pytest
 
 from evo_nas.events import Event
 from evo_nas.record import RecordError, open_run, read_events
-from evo_nas.segments import DamagedSegment, decode, encode, events_of, table_of
+from evo_nas.record.segments import DamagedSegment, decode, encode, events_of, table_of
 from tests.test_record import asked, segment, snapshot, three_segments, told
 
 

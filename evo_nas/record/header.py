@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evo_nas.durable import replace_durably, write_durably
 from evo_nas.errors import RecordError
-from evo_nas.sealed import SEAL, BrokenSeal, json_object, sealed, unsealed
+from evo_nas.record.durable import replace_durably, write_durably
+from evo_nas.record.sealed import SEAL, BrokenSeal, json_object, sealed, unsealed
 
 FORMAT = "evo-nas-run"
 VERSION = 2

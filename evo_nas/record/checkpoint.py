@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from evo_nas.durable import make_directory, remove, write_durably
 from evo_nas.errors import RecordError
-from evo_nas.layout import Part, parts_in
-from evo_nas.sealed import BrokenSeal, sealed, unsealed
-from evo_nas.segments import DamagedSegment, decode, encode_rolled
+from evo_nas.record.durable import make_directory, remove, write_durably
+from evo_nas.record.layout import Part, parts_in
+from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
+from evo_nas.record.segments import DamagedSegment, decode, encode_rolled
 
 CHECKPOINTS = "checkpoints"
 FORMAT = "evo-nas-checkpoint"
@@ -112,7 +112,7 @@ def write_checkpoint(
 
     Args:
         root: The run directory.
-        chosen: The files that make up the record, in order (`evo_nas.layout.cover`).
+        chosen: The files that make up the record, in order (`evo_nas.record.layout.cover`).
         known: The manifest before this one.
         written: Rows of those segments that were written just now and need not be read.
 

@@ -1,14 +1,4 @@
-"""The record of a run: a header and durable segments. Population and lineage are readings of it.
-
-::
-
-    DIR/run.json                     header: format, configuration, task, metric
-    DIR/segments/00000000.parquet    events, one immutable file for each `Record.append`
-    DIR/checkpoints/                 see `evo_nas.checkpoint`
-    DIR/lock                         held by the manager that writes
-
-Here is who writes; who only reads finds everything in `evo_nas.reading`.
-"""
+"""The record as its one writer sees it: begun, opened, appended to, rolled up now and then."""
 
 from __future__ import annotations
 
@@ -18,26 +8,14 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from evo_nas.checkpoint import write_checkpoint
-from evo_nas.durable import TEMPORARY, Lock, make_directory, move_durably, write_durably
 from evo_nas.errors import RecordError
 from evo_nas.events import Event
-from evo_nas.header import HEADER, Header, now, read_header, upgrade, write_header
-from evo_nas.layout import Part, segment_name
-from evo_nas.reading import SEGMENTS, Reading, events_in, read_events, read_table
-from evo_nas.segments import encode, table_of
-
-__all__ = [
-    "HEADER",
-    "Header",
-    "Record",
-    "RecordError",
-    "create_run",
-    "now",
-    "open_run",
-    "read_events",
-    "read_header",
-]
+from evo_nas.record.checkpoint import write_checkpoint
+from evo_nas.record.durable import TEMPORARY, Lock, make_directory, move_durably, write_durably
+from evo_nas.record.header import HEADER, Header, read_header, upgrade, write_header
+from evo_nas.record.layout import Part, segment_name
+from evo_nas.record.reading import SEGMENTS, Reading, events_in, read_table
+from evo_nas.record.segments import encode, table_of
 
 LOCK = "lock"
 CHECKPOINT_SEGMENTS = 256

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from evo_nas.checkpoint import Manifest, read_manifest
 from evo_nas.errors import RecordError
 from evo_nas.events import Event
-from evo_nas.header import Header, read_header
-from evo_nas.layout import Part, cover, parts_in, segment_count
-from evo_nas.segments import SCHEMA, DamagedSegment, decode, decode_rows, events_of
+from evo_nas.record.checkpoint import Manifest, read_manifest
+from evo_nas.record.header import Header, read_header
+from evo_nas.record.layout import Part, cover, parts_in, segment_count
+from evo_nas.record.segments import SCHEMA, DamagedSegment, decode, decode_rows, events_of
 
 SEGMENTS = "segments"
 LISTINGS = 5
