@@ -104,7 +104,7 @@ def run_comparison(
             strategy=strategy,
             pool=pool,
             saver=record,
-            order=order_of(config, header.engine, past.totals.told),
+            order=order_of(config, record.header.engine, past.totals.told),
             training=config.training,
             part=part,
             budget=Budget(len(plan)),

@@ -178,12 +178,11 @@ def compare_run(
             "after looking at it is no longer an honest result.",
             file=sys.stderr,
         )
-    prepare_engine(config, births.engines)
+    # A new comparison may be trained by another engine than the search; its rows are by one.
+    about = replace(header, engine=prepare_engine(config, births.engines))
     task = load_same_data(config, header)
     with Interrupt() as interrupt, pool_of(config, task) as pool:
-        result = run_comparison(
-            config, Path(directory), header, births, task, pool, interrupt, part
-        )
+        result = run_comparison(config, Path(directory), about, births, task, pool, interrupt, part)
         return result, interrupt.requested
 
 
