@@ -23,7 +23,7 @@ from tests.faulty_runs import (
 from tests.tiny import evo_nas
 
 EVALUATIONS = 40
-QUICK, ALL = 3, 100
+QUICK, ALL = 2, 100
 """Instants at which a manager is killed, in the default suite and in the slow one."""
 
 
@@ -157,7 +157,7 @@ def test_a_kill_at_some_file_operations_loses_nothing_reported(
 ) -> None:
     _, operations = short
     writes = [at for at, name in enumerate(operations) if name == "write"]
-    some = writes[::8] if kind == "half" else range(3, len(operations), 45)
+    some = writes[::12] if kind == "half" else range(3, len(operations), 89)
     check_operations(tmp_path, forks, short, kind, some)
 
 
@@ -183,7 +183,7 @@ def check_operations(
 def test_a_full_disk_is_told_in_one_line_and_resumed_from(
     tmp_path: Path, forks: Forks, short: tuple[Path, list[str]]
 ) -> None:
-    check_full_disk(tmp_path, forks, short, every=23)
+    check_full_disk(tmp_path, forks, short, every=46)
 
 
 @pytest.mark.slow

@@ -183,6 +183,7 @@ def _wait_for(port: int, head: subprocess.Popen[bytes]) -> None:
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch can use the GPU here")
 def test_a_gpu_that_torch_cannot_use_is_an_error_that_says_so() -> None:
     capacity, end = said("shared_gpu")

@@ -118,6 +118,7 @@ def test_an_interrupted_search_records_what_finishes_and_says_how_to_go_on(
     assert len(births) < 500
 
 
+@pytest.mark.slow
 def test_a_kill_with_work_in_flight_on_two_workers_loses_and_doubles_nothing(
     tmp_path: Path,
 ) -> None:
@@ -291,7 +292,7 @@ def test_a_search_without_an_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_time_budget_ends_the_search_and_leaves_room_for_the_comparison(tmp_path: Path) -> None:
-    hours = 0.003
+    hours = 0.002
     more = ("--hours", str(hours), "--seeds", "12", "--top", "1", "--steps", "400")
     done = evo_nas(*arguments(tmp_path, *more))
     assert done.returncode == 0, done.stderr

@@ -87,6 +87,7 @@ def test_a_long_training_in_process_does_not_hold_up_the_end(
     assert_saved(run, births_told(output))
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_does_not_wait_for_the_workers(
     tmp_path: Path, searching: Searching
 ) -> None:
