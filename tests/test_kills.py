@@ -157,7 +157,7 @@ def test_a_kill_at_some_file_operations_loses_nothing_reported(
 ) -> None:
     _, operations = short
     writes = [at for at, name in enumerate(operations) if name == "write"]
-    some = writes[::12] if kind == "half" else range(3, len(operations), 89)
+    some = writes[::12] if kind == "half" else range(3, len(operations), 41)
     check_operations(tmp_path, forks, short, kind, some)
 
 
