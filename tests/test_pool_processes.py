@@ -86,6 +86,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_sigterm_reach_the_manager_and_leave_its_workers_at_work(
     tmp_path: Path,
 ) -> None:

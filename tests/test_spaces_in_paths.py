@@ -10,6 +10,7 @@ from pathlib import Path
 MAIN = "import sys; from evo_nas.cli import main; sys.exit(main())"
 
 
+@pytest.mark.slow
 def test_ray_workers_start_from_an_installation_below_a_path_with_spaces(tmp_path: Path) -> None:
     home = tmp_path / "a user's own folder"
     home.mkdir()
