@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 MAIN = "import sys; from evo_nas.cli import main; sys.exit(main())"
 
 
