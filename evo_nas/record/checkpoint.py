@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from evo_nas.errors import RecordError
 from evo_nas.record.durable import make_directory, remove, write_durably
-from evo_nas.record.layout import Part, parts_in
+from evo_nas.record.layout import SEGMENTS, Part, parts_in
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
 from evo_nas.record.segments import DamagedSegment, decode, encode_rolled
 
@@ -120,7 +120,7 @@ def write_checkpoint(
         OSError: If the disk refuses; the record is whole then, rolled up or not.
         RecordError: If a file is not what was written.
     """
-    folder = root / "segments"
+    folder = root / SEGMENTS
     kept, rolled = _split(folder, chosen, known)
     tables = [
         written[part] if part in written else _table(folder / part.name, part, known)
@@ -194,9 +194,9 @@ def _tidy(root: Path) -> None:
             return  # who knows what it listed
     needed = {file.part for manifest in manifests for file in manifest.files}
     end = max(file.last for manifest in manifests for file in manifest.files)
-    for part in sorted(parts_in(root / "segments")):
+    for part in sorted(parts_in(root / SEGMENTS)):
         if part.last <= end and part not in needed:
-            remove(root / "segments" / part.name)
+            remove(root / SEGMENTS / part.name)
     for path in paths[:-KEPT]:
         remove(path)
 

@@ -15,6 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+SEGMENTS = "segments"
+"""The folder of a run that holds its events."""
+
 _NAME = re.compile(r"([0-9]{8,})(?:-([0-9]{8,}))?\.parquet")
 
 

@@ -20,10 +20,9 @@ from evo_nas.errors import RecordError
 from evo_nas.events import Event
 from evo_nas.record.checkpoint import Manifest, read_manifest
 from evo_nas.record.header import Header, read_header
-from evo_nas.record.layout import Part, cover, parts_in, segment_count
+from evo_nas.record.layout import SEGMENTS, Part, cover, parts_in, segment_count
 from evo_nas.record.segments import SCHEMA, DamagedSegment, decode, decode_rows, events_of
 
-SEGMENTS = "segments"
 LISTINGS = 5
 """How often the folder is listed before a file counts as missing."""
 

@@ -13,8 +13,8 @@ from evo_nas.events import Event
 from evo_nas.record.checkpoint import write_checkpoint
 from evo_nas.record.durable import TEMPORARY, Lock, make_directory, move_durably, write_durably
 from evo_nas.record.header import HEADER, Header, read_header, upgrade, write_header
-from evo_nas.record.layout import Part, segment_name
-from evo_nas.record.reading import SEGMENTS, Reading, events_in, read_table
+from evo_nas.record.layout import SEGMENTS, Part, segment_name
+from evo_nas.record.reading import Reading, events_in, read_table
 from evo_nas.record.segments import encode, table_of
 
 LOCK = "lock"
