@@ -155,6 +155,8 @@ def compare(directory: Path, test: bool, last: bool, as_json: bool, **flags: Any
                 f"{directory} has no comparison yet. Make one with: evo-nas compare {directory}"
             )
         result = comparing.read_comparison(folders[-1])
+        for warning in result.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         click.echo(comparison_json(result) if as_json else comparing.table(result))
         return
     from evo_nas.search import compare_run

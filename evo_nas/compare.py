@@ -81,6 +81,7 @@ class Comparison:
 
     Attributes:
         target: Parameters of the search's best, which the baselines are to have too.
+        warnings: What of its record is damaged and was left out.
     """
 
     rows: tuple[Row, ...]
@@ -91,6 +92,7 @@ class Comparison:
     unit: str
     directory: Path
     complete: bool
+    warnings: tuple[str, ...] = ()
 
 
 def comparison_seconds(config: CompareConfig, mean_seconds: float, capacity: int) -> float:
@@ -156,7 +158,7 @@ def next_folder(directory: Path) -> Path:
 def read_comparison(folder: Path) -> Comparison:
     """A recorded comparison, as the table it gave; one that was interrupted has what is there."""
     header = read_header(folder)
-    events, _ = read_events(folder)
+    events, warnings = read_events(folder)
     names = [str(name) for name in header.config["entrants"]]
     asked = {event.birth: event for event in events if isinstance(event, Asked)}
     told = {event.birth: event for event in events if isinstance(event, Told)}
@@ -182,6 +184,7 @@ def read_comparison(folder: Path) -> Comparison:
         unit=header.unit,
         directory=folder,
         complete=len(told) == seeds * len(names),
+        warnings=tuple(warnings),
     )
 
 

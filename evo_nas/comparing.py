@@ -92,6 +92,8 @@ def run_comparison(
         "top": config.compare.top,
     }
     with _opened(directory, header, about) as record:
+        for warning in record.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         strategy = Planned(plan, History(rules_of(config)))
         past, _ = past_of(record.directory, record.header, record.reading, strategy.memory)
         strategy.restore(past)

@@ -16,7 +16,8 @@ from evo_nas.record import open_run, read_events
 from evo_nas.record.header import HEADER, read_header
 from evo_nas.record.reading import read_table
 from evo_nas.sessions import last_config
-from tests.faulty_runs import Forks, history, search_words
+from tests.faulty_runs import Forks, history, search_words, table_of
+from tests.tiny import evo_nas
 
 EVERY = pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)], id="every")
 SOME = pytest.param(37, id="some")
@@ -220,6 +221,21 @@ def test_a_flipped_bit_in_a_comparison_is_noticed_or_without_effect(run: Path) -
             path.write_bytes(flipped(content, at))
             reads_the_same(folder, expected)
         path.write_bytes(content)
+
+
+def test_a_damaged_comparison_is_shown_with_a_warning_and_gone_on_with(
+    run: Path, forks: Forks
+) -> None:
+    folder = folders_of(run)[-1]
+    before, path = table_of(run), newest(folder, "segments/*.parquet")
+    path.write_bytes(flipped(path.read_bytes(), 900))
+    shown = evo_nas("compare", str(run), "--last")
+    assert shown.returncode == 0
+    assert shown.stderr.startswith(f"warning: {path} is damaged (")
+    resumed = forks.run(["resume", str(run)], run)
+    assert resumed.code == 0, resumed.errors
+    assert f"warning: {path} is damaged (" in resumed.errors
+    assert folders_of(run)[-1] == folder and table_of(run) == before
 
 
 def test_what_the_lock_file_says_does_not_matter(run: Path) -> None:

@@ -29,7 +29,7 @@ from workers.limits import Limits, Pool, PoolError
 from workers.messages import Progress, Request, Result
 from workers.slot import Job, Loss
 
-STALL = 1.5
+STALL = 2.0
 """Seconds without a sign of life that a worker is granted here."""
 
 DEATHS = ["kill", "segfault", "exit", "exit_politely"]
@@ -125,16 +125,16 @@ def test_workers_lost_in_different_ways_are_lost_workers_and_all_are_counted() -
 def test_a_stalled_request_is_tried_by_as_many_workers_as_one_that_kills_them(
     opened: Opener, tmp_path: Path
 ) -> None:
-    pool = opened(Limits(stall_seconds=0.7), workers=1)
+    pool = opened(Limits(stall_seconds=1.0), workers=1)
     lost, fine = settled(pool, [asked(f"loses_workers:hang|9|{tmp_path}"), asked("behaves", 1)])
     assert kind(lost) == "timed_out" and kind(fine) == "ok"
     assert lost.worker.startswith("worker-2@") and fine.worker.startswith("worker-3@")
     assert message(lost) == (
         f"3 workers stalled over it; the last, {lost.worker}: "
-        "it gave no sign of life for 0.7 s, the last at step 4 of 10."
+        "it gave no sign of life for 1 s, the last at step 4 of 10."
     )
     assert (lost.metric, lost.fitness, lost.curve) == (None, None, ((4, 1.0),))
-    assert 0.7 <= lost.seconds < 10
+    assert 1.0 <= lost.seconds < 10
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -143,15 +143,15 @@ def test_a_worker_stopped_from_outside_costs_one_retry_and_its_return_no_second_
 ) -> None:
     pool = opened(Limits(stall_seconds=STALL), workers=1)
     stopped = pid_of(pool)
-    pool.submit(asked("takes:0.5", 1))
+    pool.submit(asked("takes:1", 1))
     assert pool.poll(0.1) == []
     os.kill(stopped, signal.SIGSTOP)
     result = next_result(pool)
     assert kind(result) == "ok" and result.engine != str(stopped)
     if is_alive(stopped):  # Ray has its own patience with what does not die
         os.kill(stopped, signal.SIGCONT)
-    assert_nothing_is_left(pool, 0.7)
-    assert not is_alive(stopped)
+    until(lambda: not is_alive(stopped))
+    assert_nothing_is_left(pool, 0.3)
     (after,) = settled(pool, [asked("behaves", 2)])
     assert after.worker == result.worker
 
@@ -159,7 +159,7 @@ def test_a_worker_stopped_from_outside_costs_one_retry_and_its_return_no_second_
 def test_a_worker_stopped_for_a_moment_costs_nothing(opened: Opener) -> None:
     pool = opened(Limits(stall_seconds=10), workers=1)
     stopped = pid_of(pool)
-    pool.submit(asked("takes:0.5", 1))
+    pool.submit(asked("takes:1", 1))
     assert pool.poll(0.2) == []
     os.kill(stopped, signal.SIGSTOP)
     assert pool.poll(1) == []

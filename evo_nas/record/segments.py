@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -54,6 +55,9 @@ NEW_IN_2 = ("operator", "budget")
 
 SCHEMA_1 = pa.schema([field for field in SCHEMA if field.name not in NEW_IN_2])
 
+SEAL, UNSEALED = b"sha256", b"0" * 64
+"""Key and, while the digest is taken, value of a file's SHA-256 in its metadata: hexadecimal."""
+
 ROW_GROUP = 2048
 """Rows of a rolled file that are read together: who wants one genome need not read them all."""
 
@@ -78,16 +82,39 @@ def encode(table: pa.Table) -> bytes:
 
 def encode_rolled(table: pa.Table) -> bytes:
     """The rows of many segments as one Parquet file."""
-    return _written(table, compression="zstd", use_dictionary=_REPEATING, row_group_size=ROW_GROUP)
+    return _written(table, compression="zstd", use_dictionary=_REPEATING)
 
 
 def _written(table: pa.Table, **options: Any) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table, sink, write_statistics=False, store_schema=False, write_page_checksum=True, **options
-    )
+    checked = {"write_statistics": False, "store_schema": False, "write_page_checksum": True}
+    with pq.ParquetWriter(sink, table.schema, **checked, **options) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP)
+        writer.add_key_value_metadata({SEAL: UNSEALED})
     content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return _with_seal(content, UNSEALED, hashlib.sha256(content).hexdigest().encode())
+
+
+def _with_seal(content: bytes, before: bytes, after: bytes) -> bytes:
+    at = content.rindex(before)  # metadata stand at the end of the file
+    return content[:at] + after + content[at + len(before) :]
+
+
+def _check_seal(content: bytes, file: pq.ParquetFile) -> None:
+    """Parquet has checksums of pages alone: one flipped bit in what says where a column begins, and
+    it is read from the pages of another.
+
+    Raises:
+        DamagedSegment: If the content does not give its seal.
+    """
+    seal = (file.metadata.metadata or {}).get(SEAL)
+    if seal is None:
+        return  # of a time when files had none
+    if len(seal) != len(UNSEALED) or seal not in content:
+        raise DamagedSegment("its SHA-256 is not one")
+    blank = _with_seal(content, seal, UNSEALED)
+    if hashlib.sha256(blank).hexdigest().encode() != seal:
+        raise DamagedSegment("its content does not give its SHA-256")
 
 
 def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
@@ -95,7 +122,7 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
 
     Args:
         content: The file.
-        columns: Read these alone; then only their checksums are looked at.
+        columns: Read these alone; then only their checksums are looked at, not the file's own.
 
     Raises:
         DamagedSegment: If this is no Parquet, a checksum is wrong, or columns are not `SCHEMA`.
@@ -107,7 +134,9 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         if not old and not file.schema_arrow.equals(SCHEMA):
             raise DamagedSegment("its columns are not those of a segment")
         wanted = None if columns is None else _present(columns, old)
-        table = file.read(wanted, use_threads=False)
+        if columns is None:
+            _check_seal(content, file)
+        table = file.read(wanted, use_threads=False).replace_schema_metadata(None)
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         if isinstance(error, DamagedSegment):
             raise
@@ -141,6 +170,7 @@ def decode_rows(
             inside = rows[bisect_left(rows, start) : bisect_left(rows, end)]
             if inside:
                 table = file.read_row_group(group, wanted, use_threads=False)
+                table = table.replace_schema_metadata(None)
                 tables.append(table.take([row - start for row in inside]))
             start = end
         table = pa.concat_tables(tables)
