@@ -36,6 +36,7 @@ def _namespaces(tmp_path: Path) -> None:
         pytest.skip("needs a kernel that lets this user mount in a namespace (unshare --mount)")
 
 
+@pytest.mark.slow
 def test_a_search_and_a_resume_on_a_read_only_disk_are_refused_in_one_line(tmp_path: Path) -> None:
     words = search_words(tmp_path / "run", evaluations=5, checkpoint_segments=3)
     assert evo_nas(*words).returncode == 0
