@@ -103,7 +103,7 @@ def search(pool: Pool, config: SearchConfig, run: Path | None) -> Searched:
         strategy=strategy,
         pool=pool,
         saver=record,
-        order=FixedLag(config.evolution.lag, 0, ENGINE.split(" ")[0], 3)
+        order=FixedLag(config.evolution.lag, ENGINE.split(" ")[0], 3)
         if config.evolution.deterministic
         else Arrival(),
         training=config.training,

@@ -235,7 +235,7 @@ def births_in(events: Sequence[Event]) -> Births:
         found = table.take(pa.array(wanted, pa.int64()))
         return found if columns is None else found.select(list(columns))
 
-    return births_of(table.select(list(COLUMNS)), Source(rows, lambda found: events_of([found])))
+    return births_of(table.select(list(COLUMNS)), Source(rows, events_of))
 
 
 def births_of(table: pa.Table, source: Source) -> Births:

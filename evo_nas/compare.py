@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from evo_nas.births import Births
 from evo_nas.config_tables import CompareConfig, SearchConfig
@@ -221,21 +221,31 @@ def times_opened(directory: Path, part: Part) -> int:
     return sum(read_header(f).config.get("part") == part for f in folders_of(directory))
 
 
-def same_comparison(config: SearchConfig, directory: Path, births: Births) -> Comparison | None:
-    """The last comparison, if it is the very one that would be made again now."""
+def about(config: SearchConfig, births: Births, part: Part) -> dict[str, Any]:
+    """What makes two comparisons of a run the same: the record decides on everything else."""
+    return {
+        "part": part,
+        "seeds": config.compare.seeds,
+        "evaluations": births.evaluated,
+        "baselines": list(config.compare.baselines),
+        "top": config.compare.top,
+    }
+
+
+def last_folder(directory: Path, wanted: Mapping[str, Any]) -> Path | None:
+    """The folder of the last comparison if it is the one that is wanted, complete or not."""
     for folder in folders_of(directory)[-1:]:
-        about = read_header(folder).config
-        wanted = {
-            "part": "validation",
-            "seeds": config.compare.seeds,
-            "evaluations": births.evaluated,
-            "baselines": list(config.compare.baselines),
-            "top": config.compare.top,
-        }
-        if all(about.get(key) == value for key, value in wanted.items()):
-            found = read_comparison(folder)
-            return found if found.complete else None
+        config = read_header(folder).config
+        if all(config.get(key) == value for key, value in wanted.items()):
+            return folder
     return None
+
+
+def same_comparison(config: SearchConfig, directory: Path, births: Births) -> Comparison | None:
+    """The last comparison, if it is complete and the one that would be made again now."""
+    folder = last_folder(directory, about(config, births, "validation"))
+    found = None if folder is None else read_comparison(folder)
+    return found if found is not None and found.complete else None
 
 
 def table(comparison: Comparison) -> str:

@@ -14,16 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo_nas.births import Births
-from evo_nas.compare import Comparison, Entrant, entrants, folders_of, next_folder, read_comparison
+from evo_nas.compare import (
+    Comparison,
+    Entrant,
+    about,
+    entrants,
+    last_folder,
+    next_folder,
+    read_comparison,
+)
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Asked, Told
 from evo_nas.history import History
 from evo_nas.interrupt import Interrupt
 from evo_nas.loop import Budget, Clock, Loop
 from evo_nas.order import order_of
-from evo_nas.past import COLUMNS, Past, past_of
-from evo_nas.record import Header, Record, create_run, now, open_run, read_header
-from evo_nas.strategies import rules_of
+from evo_nas.past import COLUMNS, past_of
+from evo_nas.record import Header, Record, create_run, now, open_run
+from evo_nas.strategies import Indifferent, rules_of
 from evo_nas.streams import Stream, training_seed
 from genomes.canonical import canonical
 from genomes.cost import recurrent_parameters
@@ -34,29 +42,16 @@ if TYPE_CHECKING:
     from workers.tasks.base import Task
 
 
-class Planned:
+class Planned(Indifferent):
     """A strategy that asks for what is on its list, whatever comes of it."""
 
     def __init__(self, plan: Sequence[Asked], history: History) -> None:
-        self.history = history
-        self.memory = 0
+        super().__init__(history)
         self._plan = plan
 
     def ask(self) -> Asked:
         """The next on the list."""
         return self._plan[self.history.births]
-
-    def note(self, event: Asked) -> None:
-        """See ``Strategy``."""
-        self.history.note_asked(event)
-
-    def restore(self, past: Past) -> None:
-        """See ``Strategy``."""
-        self.history.restore(past)
-
-    def tell(self, event: Told) -> None:
-        """See ``Strategy``."""
-        self.history.note_told(event)
 
 
 def run_comparison(
@@ -83,15 +78,7 @@ def run_comparison(
         _asked(number, contenders[number % len(contenders)], number // len(contenders), config)
         for number in range(len(contenders) * config.compare.seeds)
     ]
-    about: dict[str, Any] = {
-        "part": part,
-        "entrants": [entrant.name for entrant in contenders],
-        "seeds": config.compare.seeds,
-        "evaluations": births.evaluated,
-        "baselines": list(config.compare.baselines),
-        "top": config.compare.top,
-    }
-    with _opened(directory, header, about) as record:
+    with _opened(directory, header, about(config, births, part), contenders) as record:
         for warning in record.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         strategy = Planned(plan, History(rules_of(config)))
@@ -106,7 +93,7 @@ def run_comparison(
             strategy=strategy,
             pool=pool,
             saver=record,
-            order=order_of(config, record.header.engine, past.totals.told),
+            order=order_of(config, record.header.engine),
             training=config.training,
             part=part,
             budget=Budget(len(plan)),
@@ -119,14 +106,16 @@ def run_comparison(
     return read_comparison(record.directory)
 
 
-def _opened(directory: Path, header: Header, about: dict[str, Any]) -> Record:
+def _opened(
+    directory: Path, header: Header, wanted: dict[str, Any], contenders: Sequence[Entrant]
+) -> Record:
     """The last comparison if it is the same, else a new one."""
-    for folder in folders_of(directory)[-1:]:
-        config = read_header(folder).config
-        if all(config.get(key) == value for key, value in about.items()):
-            return open_run(folder, COLUMNS)
-    fresh = replace(header, config=dict(header.config) | about, created=now())
-    return create_run(next_folder(directory), fresh)
+    folder = last_folder(directory, wanted)
+    if folder is not None:
+        return open_run(folder, COLUMNS)
+    names = [entrant.name for entrant in contenders]
+    config = {**header.config, **wanted, "entrants": names}
+    return create_run(next_folder(directory), replace(header, config=config, created=now()))
 
 
 def _asked(number: int, entrant: Entrant, seed_index: int, config: SearchConfig) -> Asked:

@@ -154,7 +154,6 @@ class Loop:
             if isinstance(event, Told):
                 self._ask_due()
                 self.strategy.tell(event)
-                self.order.replayed()
                 told.add(event.birth)
             elif event.birth in self._recorded:
                 self._ask_one()
@@ -179,16 +178,14 @@ class Loop:
 
     def _ask_one(self) -> bool:
         """Ask for a candidate, if one is due and there is a budget for it."""
-        births = self.strategy.history.births
-        if not self.order.may_ask(births):
+        births, told = self.strategy.history.births, self.strategy.history.told
+        if not self.order.may_ask(births, told):
             return False
         if (recorded := self._recorded.pop(births, None)) is not None:
             self.strategy.note(recorded)
             self.waiting.append(recorded)
             return True
-        if self.note:
-            return False
-        if self.budget.spent(births, self.clock.elapsed()):
+        if self.note or self.budget.spent(births, self.clock.elapsed()):
             return False
         try:
             asked = self.strategy.ask()
@@ -214,7 +211,7 @@ class Loop:
             except Unrepeatable as error:
                 problem = error
         told: list[Told] = []
-        while (next_result := self.order.next()) is not None:
+        while (next_result := self.order.next(self.strategy.history.told)) is not None:
             event = told_of(next_result, self.clock.elapsed())
             told.append(event)
             self.unsaved.append(event)

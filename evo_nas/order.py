@@ -36,20 +36,16 @@ class Order(Protocol):
 
     eager: bool
 
-    def may_ask(self, births: int) -> bool:
-        """Whether a candidate may be asked for, after so many."""
+    def may_ask(self, births: int, told: int) -> bool:
+        """Whether a candidate may be asked for, after so many births and results told."""
         ...
 
     def arrived(self, result: Result) -> bool:
         """Take a result in; False if its request has to be run again."""
         ...
 
-    def next(self) -> Result | None:
-        """The result that counts next, once; None if it has not arrived."""
-        ...
-
-    def replayed(self) -> None:
-        """One more result of the record counts."""
+    def next(self, told: int) -> Result | None:
+        """The result that counts after so many, once; None if it has not arrived."""
         ...
 
 
@@ -60,7 +56,7 @@ class Arrival:
     eager: bool = False
     _waiting: deque[Result] = field(default_factory=deque)
 
-    def may_ask(self, births: int) -> bool:
+    def may_ask(self, births: int, told: int) -> bool:
         """Always."""
         return True
 
@@ -69,12 +65,9 @@ class Arrival:
         self._waiting.append(result)
         return True
 
-    def next(self) -> Result | None:
+    def next(self, told: int) -> Result | None:
         """The one that came first."""
         return self._waiting.popleft() if self._waiting else None
-
-    def replayed(self) -> None:
-        """Nothing depends on how many there were."""
 
 
 @dataclass
@@ -83,22 +76,20 @@ class FixedLag:
 
     Attributes:
         lag: L: how many births may be asked for and not told.
-        told: How many births were told; the next to be told has this number.
         engine: What has to train every candidate, with its variant (``native/avx512``).
         attempts: How often a candidate is tried whose failure may be the machine's.
     """
 
     lag: int
-    told: int
     engine: str
     attempts: int
     eager: bool = True
     _early: dict[int, Result] = field(default_factory=dict)
     _tried: Counter[int] = field(default_factory=Counter)
 
-    def may_ask(self, births: int) -> bool:
+    def may_ask(self, births: int, told: int) -> bool:
         """Whether the results that the next candidate may know are told, and no more."""
-        return births < self.told + self.lag
+        return births < told + self.lag
 
     def arrived(self, result: Result) -> bool:
         """Keep a result until its turn comes.
@@ -130,25 +121,13 @@ class FixedLag:
         self._early[result.birth] = result
         return True
 
-    def next(self) -> Result | None:
-        """The result of the oldest birth that is not told."""
-        result = self._early.pop(self.told, None)
-        if result is not None:
-            self.told += 1
-        return result
-
-    def replayed(self) -> None:
-        """The next birth is told."""
-        self.told += 1
+    def next(self, told: int) -> Result | None:
+        """The result of the oldest birth that is not told: told in order, it has that number."""
+        return self._early.pop(told, None)
 
 
-def order_of(config: SearchConfig, engine: str, told: int) -> Order:
-    """The order a configuration asks for.
-
-    Args:
-        engine: What the run began with, as its header says.
-        told: How many results were told already.
-    """
+def order_of(config: SearchConfig, engine: str) -> Order:
+    """The order a configuration asks for; ``engine`` is what the run began with."""
     if not config.evolution.deterministic:
         return Arrival()
-    return FixedLag(config.evolution.lag, told, engine, config.workers.attempts)
+    return FixedLag(config.evolution.lag, engine, config.workers.attempts)

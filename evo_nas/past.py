@@ -48,7 +48,6 @@ class Totals:
         lowest: The lowest metric; None before the first.
         highest: The highest.
         elapsed: Seconds of search.
-        engines: Every engine that trained a candidate.
     """
 
     statuses: Counter[str] = field(default_factory=Counter)
@@ -56,14 +55,11 @@ class Totals:
     lowest: float | None = None
     highest: float | None = None
     elapsed: float = 0.0
-    engines: set[str] = field(default_factory=set)
 
     def add(self, event: Told) -> None:
         """Take one more result into account."""
         self.statuses[event.status] += 1
         self.elapsed = max(self.elapsed, event.elapsed)
-        if event.engine:
-            self.engines.add(event.engine)
         if event.metric is not None:
             self.seconds += event.seconds
             self.lowest = event.metric if self.lowest is None else min(self.lowest, event.metric)
@@ -180,5 +176,4 @@ def _totals(told: pa.Table) -> Totals:
         lowest=min(metrics, default=None),
         highest=max(metrics, default=None),
         elapsed=max(told["elapsed"].to_pylist(), default=0.0),
-        engines=set(told["engine"].unique().to_pylist()) - {""},
     )

@@ -91,7 +91,7 @@ def start(config: SearchConfig) -> Outcome:
     config = resolved(_with_absolute_data(config))
     make_strategy(config)  # refuses a search space or limits that cannot work, before any file
     _refuse_unknown_names(config)
-    refuse_undetermined(config)
+    _refuse_undetermined(config)
     engine = prepare_engine(config)
     task = load(config)
     # A text too short for the batches would otherwise fail every candidate, one by one.
@@ -145,7 +145,7 @@ def resume(
             config = merged(config, wanted)
         config = with_overrides(config, **overrides)
         _require_budget(config)
-        refuse_undetermined(config)
+        _refuse_undetermined(config)
         record.checkpoint_segments = config.record.checkpoint_segments
         config = _with_absolute_data(config)
         engine = prepare_engine(
@@ -194,7 +194,6 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
     past, rest = past_of(directory, header, record.reading, strategy.memory, later)
     strategy.restore(past)
     totals = past.totals
-    order = order_of(config, header.engine, totals.told)
     for event in rest:
         if isinstance(event, Told):
             totals.add(event)
@@ -219,7 +218,7 @@ def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
             strategy=strategy,
             pool=pool,
             saver=record,
-            order=order,
+            order=order_of(config, header.engine),
             training=config.training,
             budget=asking_budget(),
             waiting=deque(past.waiting),
@@ -259,7 +258,7 @@ def _require_budget(config: SearchConfig) -> None:
         raise SearchError("the search has no end. Add --evaluations N or --hours H.")
 
 
-def refuse_undetermined(config: SearchConfig) -> None:
+def _refuse_undetermined(config: SearchConfig) -> None:
     """A deterministic run depends on no clock, and never has a worker too many.
 
     Raises:

@@ -16,7 +16,7 @@ from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig
 from evo_nas.record import Header
 from evo_nas.record.durable import make_directory, write_durably
-from evo_nas.record.sealed import SEAL, BrokenSeal, json_object, sealed, unsealed
+from evo_nas.record.sealed import BrokenSeal, opened, sealed
 
 FOLDER = "sessions"
 
@@ -28,10 +28,7 @@ def last_config(directory: str | Path, header: Header) -> SearchConfig:
     """
     for path in reversed(_files(Path(directory))):
         try:
-            content = path.read_bytes()
-            # Format 1 had no seal.
-            document = json_object(content)
-            return from_dict(unsealed(content) if SEAL in document else document, str(path))
+            return from_dict(opened(path.read_bytes())[0], str(path))
         except (BrokenSeal, ConfigError) as error:
             print(
                 f"warning: {path} is damaged ({error}) and was passed over: budget, workers and "

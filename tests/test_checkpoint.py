@@ -89,7 +89,7 @@ def test_only_some_columns_and_rows_of_a_rolled_record_are_read_on_request(tmp_p
     some = read_table(run, ("birth", "fitness"))
     assert some.table.equals(everything.select(["birth", "fitness"]))
     wanted = [45, 0, 17, 1, 30]
-    assert events_of([read_rows(run, some, wanted)]) == [events[row] for row in wanted]
+    assert events_of(read_rows(run, some, wanted)) == [events[row] for row in wanted]
 
 
 def test_rows_are_found_after_the_file_they_were_in_was_rolled_up(tmp_path: Path) -> None:
@@ -98,10 +98,59 @@ def test_rows_are_found_after_the_file_they_were_in_was_rolled_up(tmp_path: Path
     reading = read_table(run, ("birth",))
     with open_run(run) as record:
         record.checkpoint()
-    assert events_of([read_rows(run, reading, [13, 2])]) == [events[13], events[2]]
+    assert events_of(read_rows(run, reading, [13, 2])) == [events[13], events[2]]
     shutil.rmtree(run / "segments")
     with pytest.raises(RecordError, match="segments is missing"):
         read_rows(run, reading, [13])
+
+
+def test_rows_whose_file_goes_again_and_again_are_asked_for_again_by_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run_of(run, 3, every=100)
+    reading = read_table(run, ("birth",))
+
+    def gone(*_: object) -> None:
+        raise FileNotFoundError("it was rolled up")
+
+    monkeypatch.setattr("evo_nas.record.reading.decode_rows", gone)
+    with pytest.raises(RecordError, match=r"changed while it was read \(it was.*Try again"):
+        read_rows(run, reading, [1])
+
+
+def test_a_file_that_is_listed_and_cannot_be_opened_is_an_error_that_names_it(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    run_of(run, 3, every=100)
+    lost = run / "segments" / "00000001.parquet"
+    lost.unlink()
+    lost.symlink_to(run / "nowhere")
+    with pytest.raises(RecordError, match=f"{lost} is missing, but it was there. Restore it"):
+        read_events(run)
+
+
+def test_what_is_damaged_when_it_is_to_be_rolled_up_is_an_error_and_stays(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_of(run, 5, every=2)
+    for name, why in [
+        ("00000004.parquet", "its content does not give its SHA-256"),
+        ("00000000-00000003.parquet", "its SHA-256 is not the one that was written down"),
+    ]:
+        path = run / "segments" / name
+        whole = path.read_bytes()
+        with open_run(run) as record:
+            for birth in range(5, 9):  # enough for the rolled file to join in
+                record.append([asked(birth)])
+            path.write_bytes(whole[:-200] + bytes([whole[-200] ^ 1]) + whole[-199:])
+            with pytest.raises(RecordError, match="Restore it from a copy") as caught:
+                record.checkpoint()
+        assert str(path) in str(caught.value) and why in str(caught.value)
+        path.write_bytes(whole)
+        for extra in range(5, 9):
+            (run / "segments" / f"{extra:08d}.parquet").unlink()
+        assert len(read_events(run)[0]) == 10
 
 
 def test_files_that_a_checkpoint_was_about_to_remove_are_read_once(tmp_path: Path) -> None:
@@ -156,6 +205,7 @@ def test_a_damaged_rolled_file_is_an_error_that_says_what_to_do_unless_its_segme
     with pytest.raises(RecordError) as caught:
         read_events(run)
     assert str(rolled) in str(caught.value)
+    assert "its SHA-256 is not the one its checkpoint wrote down" in str(caught.value)
     assert "the 3 segments that were rolled into it are gone" in str(caught.value)
     assert "Restore it from a copy" in str(caught.value)
     for path, content in kept.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ from tests.tiny import evo_nas
 EVERY = pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(900)], id="every")
 SOME = pytest.param(37, id="some")
 """Which offsets of a large file are tried: all of them are many thousand readings."""
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    with Forks(tmp_path_factory.mktemp("forks")) as forks:
-        yield forks
 
 
 @pytest.fixture(scope="module")

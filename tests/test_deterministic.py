@@ -58,7 +58,7 @@ def session(run: Path, pool: FreePool, evaluations: int, stop_after: int | None 
             strategy=strategy,
             pool=pool,
             saver=record if stop_after is None else Dying(record, stop_after),
-            order=FixedLag(lag, past.totals.told, "free", attempts=3),
+            order=FixedLag(lag, "free", attempts=3),
             training=CONFIG.training,
             budget=Budget(evaluations),
             waiting=deque(past.waiting),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,12 +32,6 @@ STEP = pytest.mark.parametrize(
     "step", [12, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
 """Of how many operations one is tried."""
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    with Forks(tmp_path_factory.mktemp("forks")) as forks:
-        yield forks
 
 
 def words_of(run: Path, evaluations: int = EVALUATIONS) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,18 @@ def test_a_request_that_loses_every_worker_is_settled_with_what_became_of_them(
 
 def test_workers_lost_in_different_ways_are_lost_workers_and_all_are_counted() -> None:
     job = Job(asked("behaves"), Progress(0, 0, 10, 0.0))
-    for kinds, expected, counted in [
-        ("timed_out", "timed_out", "1 worker stalled"),
-        ("worker_lost", "worker_lost", "1 worker stalled and 1 worker died"),
-        ("out_of_memory", "worker_lost", "1 worker stalled and 2 workers died"),
+    stalled = Loss("timed_out", "stalled", "worker-7", "Ray said so.")
+    for loss, expected, counted in [
+        (stalled, "timed_out", "1 worker stalled"),
+        (replace(stalled, kind="worker_lost", fate="died"), "worker_lost", "and 1 worker died"),
+        (replace(stalled, kind="out_of_memory", fate="died"), "worker_lost", "and 2 workers died"),
+        (replace(stalled, kind="worker_lost", fate="broke down"), "worker_lost", "broke down"),
     ]:
-        job.losses.append(Loss(kinds, "worker-7", "Ray said so."))  # type: ignore[arg-type]
-        assert job.verdict() == (expected, f"{counted} over it; the last, worker-7: Ray said so.")
+        job.losses.append(loss)
+        failure, said = job.verdict()
+        assert failure == expected
+        assert said.startswith("1 worker stalled")
+        assert said.endswith(f"{counted} over it; the last, worker-7: Ray said so.")
 
 
 def test_a_stalled_request_is_tried_by_as_many_workers_as_one_that_kills_them(
@@ -301,7 +307,7 @@ def test_a_worker_with_a_broken_device_is_replaced_and_its_request_tried_elsewhe
     assert kind(retried) == kind(fine) == "ok"
     assert retried.worker.startswith("worker-1@") and fine.worker.startswith("worker-3@")
     assert not is_alive(int((once / "0").read_text()))
-    assert kind(lost) == "error" and lost.curve == ((4, 1.0),)
+    assert kind(lost) == "worker_lost" and lost.curve == ((4, 1.0),)
     assert message(lost).startswith(
         f"2 workers broke down over it; the last, {lost.worker}: RuntimeError: CUDA error: an "
         "illegal memory access was encountered\nTraceback"

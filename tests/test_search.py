@@ -18,6 +18,7 @@ import pytest
 from evo_nas.config import from_dict
 from evo_nas.events import Asked, Told
 from evo_nas.record import open_run, read_events, read_header
+from evo_nas.record.segments import events_of
 from evo_nas.strategies import make_strategy
 from tests.replaying import replayed
 from tests.tiny import arguments, begin, environment, evo_nas, tiny_text, wait_for_segments
@@ -145,7 +146,7 @@ def test_what_was_in_flight_is_asked_first_and_not_recorded_again(tmp_path: Path
     run = tmp_path / "run"
     with open_run(run) as record:
         strategy = make_strategy(from_dict(record.header.config))
-        replayed(strategy, record.events)
+        replayed(strategy, events_of(record.reading.table))
         waiting = []
         for _ in range(2):
             waiting.append(strategy.ask())

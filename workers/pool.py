@@ -20,7 +20,7 @@ from workers.evaluator import EVALUATOR, MESSAGE_LIMIT, nothing_yet
 from workers.limits import Limits, PoolError
 from workers.messages import FailureKind, Progress, Request, Result, Unusable
 from workers.resources import Plan, plan
-from workers.slot import Job, Loss, Slot, cause
+from workers.slot import Fate, Job, Loss, Slot, cause
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -178,7 +178,7 @@ class RayPool:
             if slot.starting is not None:
                 self._not_started(slot, f"{end.why} Is the cluster busy with something else?")
             elif end.is_lost:
-                self._lost(slot, "timed_out", end.why)
+                self._lost(slot, "timed_out", "stalled", end.why)
             else:
                 self._settle(slot, "timed_out", end.why)
                 self._replace(slot)
@@ -219,25 +219,25 @@ class RayPool:
             self._settle(slot, "error", f"{slot.name} ended the evaluation without a result.")
         except OutOfMemoryError as error:
             # Not a RayActorError: Ray's memory monitor killed the worker to save its machine.
-            self._lost(slot, "out_of_memory", cause(error))
+            self._lost(slot, "out_of_memory", "died", cause(error))
         except RayTaskError as error:
             self._settle(slot, "error", str(error)[-MESSAGE_LIMIT:])
         except RayError as error:
-            self._lost(slot, "worker_lost", cause(error))
+            self._lost(slot, "worker_lost", "died", cause(error))
         else:
             if isinstance(item, Progress):
                 slot.job.report(item)
             elif isinstance(item, Unusable):
-                self._lost(slot, "error", item.why)
+                self._lost(slot, "worker_lost", "broke down", item.why)
             else:
                 slot.job = slot.stream = None
                 self._settled.append(item)
 
-    def _lost(self, slot: Slot, kind: FailureKind, why: str) -> None:
+    def _lost(self, slot: Slot, kind: FailureKind, fate: Fate, why: str) -> None:
         """A worker was lost over its job: somebody else tries, or it is given up."""
         job = slot.job
         assert job is not None
-        job.losses.append(Loss(kind, slot.name, why))
+        job.losses.append(Loss(kind, fate, slot.name, why))
         if len(job.losses) < self._limits.attempts:
             job.progress = nothing_yet(job.request)
             slot.job = slot.stream = None

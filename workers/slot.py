@@ -5,31 +5,27 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from workers.limits import Limits
 from workers.messages import FailureKind, Progress, Request, Result, failed
 
-FATES: dict[FailureKind, str] = {
-    "worker_lost": "died",
-    "out_of_memory": "died",
-    "timed_out": "stalled",
-    "error": "broke down",
-}
-"""What became of a worker that was lost, by what its job fails with if all others fare alike."""
+Fate = Literal["died", "stalled", "broke down"]
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A worker was lost over a job: died, stalled or broke down.
+    """A worker was lost over a job.
 
     Attributes:
         kind: What the job fails with if it loses all its workers alike.
+        fate: What became of the worker.
         worker: The name of the worker.
         why: The cause, as far as it is known.
     """
 
     kind: FailureKind
+    fate: Fate
     worker: str
     why: str
 
@@ -70,7 +66,7 @@ class Job:
         """
         kinds = {loss.kind for loss in self.losses}
         kind = kinds.pop() if len(kinds) == 1 else "worker_lost"
-        fates = Counter(FATES[loss.kind] for loss in self.losses)
+        fates = Counter(loss.fate for loss in self.losses)
         counted = [f"{n} worker{'s' * (n > 1)} {fate}" for fate, n in fates.items()]
         last = self.losses[-1]
         return kind, f"{' and '.join(counted)} over it; the last, {last.worker}: {last.why}"

@@ -78,11 +78,6 @@ class Manifest:
         return next((file for file in self.files if file.part == part), None)
 
 
-def manifest_path(root: Path, events: int) -> Path:
-    """The file of a manifest."""
-    return root / CHECKPOINTS / f"{events:012d}.json"
-
-
 def read_manifest(root: Path) -> tuple[Manifest | None, list[str]]:
     """The newest manifest that is whole, and warnings about newer ones that are not."""
     warnings: list[str] = []
@@ -121,7 +116,7 @@ def write_checkpoint(
         RecordError: If a file is not what was written.
     """
     folder = root / SEGMENTS
-    kept, rolled = _split(folder, chosen, known)
+    kept, rolled = _split(chosen)
     tables = [
         written[part] if part in written else _table(folder / part.name, part, known)
         for part in rolled
@@ -137,14 +132,13 @@ def write_checkpoint(
     make_directory(root / CHECKPOINTS)
     document = {"format": FORMAT, "events": manifest.events}
     listed = [asdict(file) for file in files]
-    write_durably(manifest_path(root, manifest.events), sealed({**document, "files": listed}))
+    path = root / CHECKPOINTS / f"{manifest.events:012d}.json"
+    write_durably(path, sealed({**document, "files": listed}))
     _tidy(root)
     return manifest
 
 
-def _split(
-    folder: Path, chosen: Sequence[Part], known: Manifest | None
-) -> tuple[list[Part], list[Part]]:
+def _split(chosen: Sequence[Part]) -> tuple[list[Part], list[Part]]:
     """Rolled files that stay as they are, and the files to be rolled into one."""
     at = next((k for k, part in enumerate(chosen) if not part.rolled), len(chosen))
     kept, rolled = list(chosen[:at]), list(chosen[at:])

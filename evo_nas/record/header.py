@@ -10,7 +10,7 @@ from typing import Any
 
 from evo_nas.errors import RecordError
 from evo_nas.record.durable import replace_durably, write_durably
-from evo_nas.record.sealed import SEAL, BrokenSeal, json_object, sealed, unsealed
+from evo_nas.record.sealed import SEAL, BrokenSeal, opened, sealed
 
 FORMAT = "evo-nas-run"
 VERSION = 2
@@ -98,15 +98,13 @@ def _read(directory: Path) -> tuple[Header, int]:
             f"Begin one with: evo-nas search --run {directory}"
         ) from None
     try:
-        document = json_object(content)
-        # A seal is looked at first, so that a flipped bit in the version is damage, no version.
-        if SEAL in document:
-            document = unsealed(content)
+        # The seal is looked at first, so that a flipped bit in the version is damage, no version.
+        document, had_seal = opened(content)
         if document.get("format") != FORMAT:
             raise RecordError(f"{path} was not written by evo-nas. Give another run directory.")
         version = _known_version(path, document)
-        if version != 1:  # format 1 had no seal
-            unsealed(content)
+        if version != 1 and not had_seal:
+            raise BrokenSeal(f"its {SEAL!r} is missing")
         names = [field.name for field in fields(Header) if version != 1 or field.name != "engine"]
         if missing := sorted(set(names) - document.keys()):
             raise BrokenSeal(f"{missing[0]!r} is missing")

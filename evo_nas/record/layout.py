@@ -23,7 +23,7 @@ _NAME = re.compile(r"([0-9]{8,})(?:-([0-9]{8,}))?\.parquet")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Part:
-    """A file of events.
+    """A file of events; segments are numbered from 0 without gaps.
 
     Attributes:
         first: Number of its first segment.
@@ -40,11 +40,6 @@ class Part:
         """Its file name."""
         numbers = f"{self.first:08d}-{self.last:08d}" if self.rolled else f"{self.first:08d}"
         return f"{numbers}.parquet"
-
-
-def segment_name(number: int) -> str:
-    """File name of a single segment; segments are numbered from 0 without gaps."""
-    return Part(number, number, False).name
 
 
 def parts_in(folder: Path) -> frozenset[Part]:

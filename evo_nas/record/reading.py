@@ -81,14 +81,14 @@ def events_in(root: Path, header: Header, table: pa.Table) -> list[Event]:
         RecordError: If a row is none.
     """
     try:
-        return events_of([table], steps_of(header))
+        return events_of(table, _steps_of(header))
     except DamagedSegment as error:
         raise RecordError(
             f"{root / SEGMENTS}: {error}. Restore it from a copy of the run."
         ) from None
 
 
-def steps_of(header: Header) -> int:
+def _steps_of(header: Header) -> int:
     """The budget of candidates whose row holds none, as in format 1."""
     training: Any = header.config.get("training", {})
     return int(training.get("steps", 0))
@@ -191,7 +191,7 @@ def _some_rows(
         before, at = at, bisect_left(wanted, start + count)
         if at > before:
             inside = [row - start for row in wanted[before:at]]
-            tables.append(decode_rows((folder / part.name).read_bytes(), count, inside, columns))
+            tables.append(decode_rows((folder / part.name).read_bytes(), inside, columns))
         start += count
     places = {row: k for k, row in enumerate(wanted)}
     return pa.concat_tables(tables).take(pa.array([places[row] for row in rows], pa.int64()))
@@ -246,7 +246,7 @@ def _rows(
     # Nobody vouches for it: everything is decoded, and so every checksum compared.
     table = decode(content)
     if newest:
-        events_of([table])
+        events_of(table)
     return table
 
 

@@ -31,20 +31,17 @@ def unsealed(content: bytes) -> dict[str, Any]:
     Raises:
         BrokenSeal: If it is no JSON object, or its digest is missing or wrong.
     """
-    document = json_object(content)
-    if SEAL not in document:
+    document, had_seal = opened(content)
+    if not had_seal:
         raise BrokenSeal(f"its {SEAL!r} is missing")
-    seal = document.pop(SEAL)
-    if seal != _digest(document):
-        raise BrokenSeal(f"its content does not give its {SEAL!r}")
     return document
 
 
-def json_object(content: bytes) -> dict[str, Any]:
-    """A JSON object, sealed or not.
+def opened(content: bytes) -> tuple[dict[str, Any], bool]:
+    """A document without its digest, and whether it had one; format 1 had none.
 
     Raises:
-        BrokenSeal: If the content is none.
+        BrokenSeal: If it is no JSON object, or its digest is wrong.
     """
     try:
         document = json.loads(content)
@@ -52,7 +49,10 @@ def json_object(content: bytes) -> dict[str, Any]:
         raise BrokenSeal(f"it is no JSON: {error}") from None
     if not isinstance(document, dict):
         raise BrokenSeal("it is no JSON object")
-    return document
+    seal = document.pop(SEAL, None)
+    if seal is not None and seal != _digest(document):
+        raise BrokenSeal(f"its content does not give its {SEAL!r}")
+    return document, seal is not None
 
 
 def _digest(document: Mapping[str, Any]) -> str:

@@ -110,8 +110,6 @@ def _check_seal(content: bytes, file: pq.ParquetFile) -> None:
     seal = (file.metadata.metadata or {}).get(SEAL)
     if seal is None:
         return  # of a time when files had none
-    if len(seal) != len(UNSEALED) or seal not in content:
-        raise DamagedSegment("its SHA-256 is not one")
     blank = _with_seal(content, seal, UNSEALED)
     if hashlib.sha256(blank).hexdigest().encode() != seal:
         raise DamagedSegment("its content does not give its SHA-256")
@@ -137,23 +135,22 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         if columns is None:
             _check_seal(content, file)
         table = file.read(wanted, use_threads=False).replace_schema_metadata(None)
+    except DamagedSegment:
+        raise
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
-        if isinstance(error, DamagedSegment):
-            raise
         raise DamagedSegment(str(error).split("\n")[0]) from error
     table = _upgraded(table) if old else table
     return table if columns is None else table.select(list(columns))
 
 
 def decode_rows(
-    content: bytes, count: int, rows: Sequence[int], columns: Sequence[str] | None = None
+    content: bytes, rows: Sequence[int], columns: Sequence[str] | None = None
 ) -> pa.Table:
     """Some rows of a file; only the row groups that hold them are read.
 
     Args:
         content: The file.
-        count: Rows at its end that are counted; those before them stand in files before.
-        rows: Positions among these, ascending.
+        rows: Their positions, ascending.
         columns: Of these alone; all if left out.
 
     Raises:
@@ -163,8 +160,7 @@ def decode_rows(
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         old = file.schema_arrow.equals(SCHEMA_1)
         wanted = None if columns is None else _present(columns, old)
-        skipped = file.metadata.num_rows - count
-        tables, start = [], -skipped
+        tables, start = [], 0
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
             inside = rows[bisect_left(rows, start) : bisect_left(rows, end)]
@@ -197,19 +193,17 @@ def _upgraded(table: pa.Table) -> pa.Table:
     return pa.table(columns, schema=pa.schema(present))
 
 
-def events_of(tables: Sequence[pa.Table], budget: int = 0) -> list[Event]:
-    """The events of all tables, in order.
+def events_of(table: pa.Table, budget: int = 0) -> list[Event]:
+    """The rows of a table as events, in order.
 
     Args:
-        tables: Of all columns.
+        table: Of all columns.
         budget: Of candidates whose row holds none (format 1).
 
     Raises:
         DamagedSegment: If a row lacks what its kind of event has.
     """
-    if not tables:
-        return []
-    columns = pa.concat_tables(tables).to_pydict()
+    columns = table.to_pydict()
     kinds: list[str] = columns["event"]
     columns["mutation"] = [None if m is None else json.loads(m) for m in columns["mutation"]]
     columns["budget"] = [budget if b is None else b for b in columns["budget"]]

@@ -13,8 +13,8 @@ from evo_nas.events import Event
 from evo_nas.record.checkpoint import write_checkpoint
 from evo_nas.record.durable import TEMPORARY, Lock, make_directory, move_durably, write_durably
 from evo_nas.record.header import HEADER, Header, read_header, upgrade, write_header
-from evo_nas.record.layout import SEGMENTS, Part, segment_name
-from evo_nas.record.reading import Reading, events_in, read_table
+from evo_nas.record.layout import SEGMENTS, Part
+from evo_nas.record.reading import Reading, read_table
 from evo_nas.record.segments import encode, table_of
 
 LOCK = "lock"
@@ -54,11 +54,6 @@ class Record:
         self._manifest = reading.manifest
         self._written: dict[Part, pa.Table] = {}
 
-    @property
-    def events(self) -> list[Event]:
-        """What was recorded when it was opened; all columns must have been read."""
-        return events_in(self.directory, self.header, self.reading.table)
-
     def append(self, events: Sequence[Event]) -> None:
         """Write the events as one segment; when this returns they survive a power cut.
 
@@ -72,8 +67,8 @@ class Record:
         if not events:
             raise ValueError("there is nothing to append.")
         table = table_of(events, self._sequence)
-        write_durably(self.directory / SEGMENTS / segment_name(self._number), encode(table))
         part = Part(self._number, self._number, False)
+        write_durably(self.directory / SEGMENTS / part.name, encode(table))
         self._parts.append(part)
         self._written[part] = table
         self._number += 1
@@ -150,12 +145,12 @@ def open_run(
         RunLocked: If another process writes to it; the message names its pid.
     """
     root = Path(directory)
-    read_header(root)
+    header = read_header(root)
     lock = Lock(root / LOCK)
     try:
         reading = read_table(root, columns)
         warnings = [text] if (text := upgrade(root)) else []
-        record = Record(root, read_header(root), lock, reading, warnings, checkpoint_segments)
+        record = Record(root, header, lock, reading, warnings, checkpoint_segments)
         if reading.torn is not None:
             aside = _free_name(reading.torn.with_name(reading.torn.name + ".torn"))
             move_durably(reading.torn, aside)

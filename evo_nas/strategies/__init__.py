@@ -41,6 +41,26 @@ class Strategy(Protocol):
         ...
 
 
+class Indifferent:
+    """What a strategy does that learns nothing from results: it only remembers them."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.memory = 0
+
+    def note(self, event: Asked) -> None:
+        """See ``Strategy``."""
+        self.history.note_asked(event)
+
+    def restore(self, past: Past) -> None:
+        """See ``Strategy``."""
+        self.history.restore(past)
+
+    def tell(self, event: Told) -> None:
+        """See ``Strategy``."""
+        self.history.note_told(event)
+
+
 def rules_of(config: SearchConfig) -> Rules:
     """The rules a configuration sets for its candidates."""
     return Rules(
