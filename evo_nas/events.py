@@ -11,7 +11,9 @@ from workers.messages import FailureKind
 MESSAGE_CHARACTERS = 2000
 """Longer messages lose their middle: the start says what failed, the end of a traceback why."""
 
-Status = Literal["ok"] | FailureKind
+Status = Literal["ok", "stopped"] | FailureKind
+SCORED = ("ok", "stopped")
+"""Statuses with a metric and a fitness: at the end of the budget, and at the rung reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,9 @@ class Asked:
         recurrent_parameters: Parameters of its recurrent layers at that width.
         duplicates: Draws thrown away before this one because their digest was known.
         budget: Optimiser steps it is trained for.
+        learning_rate: Peak learning rate; None for the one the run is configured with.
+        hurdles: Pairs (step, fitness to reach there), steps ascending and below the budget; the
+            training ends at the first that is not reached. None instead of a fitness lets pass.
     """
 
     birth: int
@@ -44,6 +49,8 @@ class Asked:
     recurrent_parameters: int
     duplicates: int
     budget: int
+    learning_rate: float | None = None
+    hurdles: tuple[tuple[int, float | None], ...] = ()
 
     @property
     def operator(self) -> str:
@@ -56,8 +63,8 @@ class Told:
     """What came of the candidate ``birth``.
 
     Attributes:
-        status: ``ok``, or the kind of the failure.
-        metric: The task's metric; None exactly if it failed.
+        status: ``ok``, ``stopped`` at a hurdle, or the kind of the failure.
+        metric: The task's metric at the last step that was made; None exactly if it failed.
         fitness: Higher is better, finite; None exactly if it failed.
         message: Why it failed; at most `MESSAGE_CHARACTERS` characters are kept.
         curve: Pairs (step, training loss).
@@ -67,9 +74,11 @@ class Told:
         engine: Engine that ran the recurrent layers.
         finished: When the manager received it, in seconds since 1970 (UTC).
         elapsed: Seconds of search by then, pauses between sessions of the run excluded.
+        steps: Optimiser steps that were made; None in runs of formats 1 and 2.
+        rungs: Pairs (step, metric there) of the hurdles that it came to, steps ascending.
 
     Raises:
-        ValueError: If ``ok`` comes without finite metric and fitness, or a failure with one.
+        ValueError: If a success comes without finite metric and fitness, or a failure with one.
     """
 
     birth: int
@@ -84,15 +93,18 @@ class Told:
     engine: str
     finished: float
     elapsed: float = 0.0
+    steps: int | None = None
+    rungs: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         scores = (self.metric, self.fitness)
-        if self.status == "ok" and not all(s is not None and math.isfinite(s) for s in scores):
+        scored = self.status in SCORED
+        if scored and not all(s is not None and math.isfinite(s) for s in scores):
             raise ValueError(
-                f"birth {self.birth} is told as ok with metric {self.metric} and fitness "
-                f"{self.fitness}; both must be finite. Tell it as a failure."
+                f"birth {self.birth} is told as {self.status} with metric {self.metric} and "
+                f"fitness {self.fitness}; both must be finite. Tell it as a failure."
             )
-        if self.status != "ok" and scores != (None, None):
+        if not scored and scores != (None, None):
             raise ValueError(
                 f"birth {self.birth} is told as {self.status}, so it has no metric and no fitness."
             )

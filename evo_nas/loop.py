@@ -86,7 +86,8 @@ class Loop:
         pool: Trains and scores.
         saver: The record.
         order: When to ask, and which result counts next.
-        training: How candidates are trained (hidden size and steps come with the candidate).
+        training: How candidates are trained (hidden size, steps and, where it has its own, the
+            learning rate come with the candidate).
         budget: When to stop asking.
         waiting: Candidates asked for and not submitted: those of an earlier session go first.
         unsaved: What no segment holds yet, in order.
@@ -199,6 +200,8 @@ class Loop:
 
     def _request(self, asked: Asked) -> Request:
         training = replace(self.training, hidden_size=asked.hidden_size, steps=asked.budget)
+        if asked.learning_rate is not None:
+            training = replace(training, learning_rate=asked.learning_rate)
         return Request(asked.birth, asked.genome, asked.seed, training, self.part)
 
     def _settle(self, results: Sequence[Result]) -> None:

@@ -28,6 +28,7 @@ from evo_nas.record import (
     read_header,
 )
 from evo_nas.record.durable import RunLocked, write_durably
+from evo_nas.record.header import VERSION
 from evo_nas.record.sealed import sealed, unsealed
 from evo_nas.record.segments import decode, encode, events_of, table_of
 
@@ -215,15 +216,15 @@ def test_a_directory_without_a_run_says_how_to_begin_one(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("version", [3, "1", None, 0])
+@pytest.mark.parametrize("version", [VERSION + 1, "1", None, 0])
 def test_another_format_version_is_refused_naming_both(tmp_path: Path, version: object) -> None:
     three_segments(tmp_path / "run")
     path = tmp_path / "run" / "run.json"
     path.write_bytes(sealed(unsealed(path.read_bytes()) | {"version": version}))
     with pytest.raises(RecordError) as caught:
         read_events(tmp_path / "run")
-    assert f"has format version {version}, but this program reads versions 1 to 2" in str(
-        caught.value
+    assert f"has format version {version}, but this program reads versions 1 to {VERSION}" in (
+        str(caught.value)
     )
 
 

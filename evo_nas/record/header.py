@@ -13,7 +13,7 @@ from evo_nas.record.durable import replace_durably, write_durably
 from evo_nas.record.sealed import SEAL, BrokenSeal, opened, sealed
 
 FORMAT = "evo-nas-run"
-VERSION = 2
+VERSION = 3
 HEADER = "run.json"
 
 

@@ -44,6 +44,12 @@ SCHEMA = pa.schema(
         ("engine", pa.string()),
         ("finished", pa.float64()),
         ("elapsed", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("hurdle_steps", pa.list_(pa.int64())),
+        ("hurdle_fitness", pa.list_(pa.float64())),
+        ("steps", pa.int64()),
+        ("rung_steps", pa.list_(pa.int64())),
+        ("rung_metrics", pa.list_(pa.float64())),
     ]
 )
 """One row per event: ``sequence`` counts the events of the run from 0, ``event`` is ``asked`` or
@@ -53,7 +59,25 @@ for those who count."""
 NEW_IN_2 = ("operator", "budget")
 """Columns that segments of format 1 lack."""
 
-SCHEMA_1 = pa.schema([field for field in SCHEMA if field.name not in NEW_IN_2])
+NEW_IN_3 = (
+    "learning_rate",
+    "hurdle_steps",
+    "hurdle_fitness",
+    "steps",
+    "rung_steps",
+    "rung_metrics",
+)
+"""Columns that segments of formats 1 and 2 lack."""
+
+SCHEMA_2 = pa.schema([field for field in SCHEMA if field.name not in NEW_IN_3])
+SCHEMA_1 = pa.schema([field for field in SCHEMA_2 if field.name not in NEW_IN_2])
+
+PAIRS = {
+    "curve": ("curve_steps", "curve_losses"),
+    "hurdles": ("hurdle_steps", "hurdle_fitness"),
+    "rungs": ("rung_steps", "rung_metrics"),
+}
+"""Attributes of events that are pairs, and the two columns that hold them."""
 
 SEAL, UNSEALED = b"sha256", b"0" * 64
 """Key and, while the digest is taken, value of a file's SHA-256 in its metadata: hexadecimal."""
@@ -128,10 +152,8 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     try:
         # Every part of a run is small, and one thread decodes it faster than several.
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        old = file.schema_arrow.equals(SCHEMA_1)
-        if not old and not file.schema_arrow.equals(SCHEMA):
-            raise DamagedSegment("its columns are not those of a segment")
-        wanted = None if columns is None else _present(columns, old)
+        missing = _missing(file.schema_arrow)
+        wanted = None if columns is None else _present(columns, missing)
         if columns is None:
             _check_seal(content, file)
         table = file.read(wanted, use_threads=False).replace_schema_metadata(None)
@@ -139,7 +161,7 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         raise
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise DamagedSegment(str(error).split("\n")[0]) from error
-    table = _upgraded(table) if old else table
+    table = _upgraded(table, missing)
     return table if columns is None else table.select(list(columns))
 
 
@@ -158,8 +180,8 @@ def decode_rows(
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        old = file.schema_arrow.equals(SCHEMA_1)
-        wanted = None if columns is None else _present(columns, old)
+        missing = _missing(file.schema_arrow)
+        wanted = None if columns is None else _present(columns, missing)
         tables, start = [], 0
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
@@ -172,22 +194,34 @@ def decode_rows(
         table = pa.concat_tables(tables)
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise DamagedSegment(str(error).split("\n")[0]) from error
-    table = _upgraded(table) if old else table
+    table = _upgraded(table, missing)
     return table if columns is None else table.select(list(columns))
 
 
-def _present(columns: Sequence[str], old: bool) -> list[str]:
-    if not old:
+def _missing(schema: pa.Schema) -> tuple[str, ...]:
+    """The columns of `SCHEMA` that a file of an older format lacks."""
+    for known, missing in ((SCHEMA, ()), (SCHEMA_2, NEW_IN_3), (SCHEMA_1, NEW_IN_2 + NEW_IN_3)):
+        if schema.equals(known):
+            return missing
+    raise DamagedSegment("its columns are not those of a segment")
+
+
+def _present(columns: Sequence[str], missing: Sequence[str]) -> list[str]:
+    if not missing:
         return list(columns)
     # `operator` is made from `mutation`, and a table without columns would have no rows.
-    return [*{*columns, "sequence", "event", "mutation"} - set(NEW_IN_2)]
+    return [*{*columns, "sequence", "event", "mutation"} - set(missing)]
 
 
-def _upgraded(table: pa.Table) -> pa.Table:
+def _upgraded(table: pa.Table, missing: Sequence[str]) -> pa.Table:
+    if not missing:
+        return table
     rows = table.num_rows
-    mutations = table.column("mutation").to_pylist()
-    operators = [None if text is None else json.loads(text)["operator"] for text in mutations]
-    new = {"operator": pa.array(operators, pa.string()), "budget": pa.nulls(rows, pa.int64())}
+    new = {name: pa.nulls(rows, SCHEMA.field(name).type) for name in missing}
+    if "operator" in new:
+        mutations = table.column("mutation").to_pylist()
+        operators = [None if text is None else json.loads(text)["operator"] for text in mutations]
+        new["operator"] = pa.array(operators, pa.string())
     present = [field for field in SCHEMA if field.name in new or field.name in table.column_names]
     columns = [new[f.name] if f.name in new else table.column(f.name) for f in present]
     return pa.table(columns, schema=pa.schema(present))
@@ -207,10 +241,11 @@ def events_of(table: pa.Table, budget: int = 0) -> list[Event]:
     kinds: list[str] = columns["event"]
     columns["mutation"] = [None if m is None else json.loads(m) for m in columns["mutation"]]
     columns["budget"] = [budget if b is None else b for b in columns["budget"]]
-    columns["curve"] = [
-        None if steps is None else tuple(zip(steps, losses, strict=True))
-        for steps, losses in zip(columns["curve_steps"], columns["curve_losses"], strict=True)
-    ]
+    for name, (firsts, seconds) in PAIRS.items():
+        columns[name] = [
+            () if a is None else tuple(zip(a, b, strict=True))
+            for a, b in zip(columns[firsts], columns[seconds], strict=True)
+        ]
     # Whole columns instead of a dict for each row: the readers promise an answer at once.
     asked = zip(*(columns[name] for name in _ASKED), strict=True)
     told = zip(*(columns[name] for name in _TOLD), strict=True)
@@ -227,12 +262,11 @@ def events_of(table: pa.Table, budget: int = 0) -> list[Event]:
 def _row(event: Event) -> dict[str, Any]:
     names = _ASKED if isinstance(event, Asked) else _TOLD
     row: dict[str, Any] = {name: getattr(event, name) for name in names}
+    for pairs, (firsts, seconds) in PAIRS.items():
+        if pairs in row:
+            both = row.pop(pairs)
+            row |= {firsts: [a for a, _ in both], seconds: [b for _, b in both]}
     if isinstance(event, Asked):
         mutation = json.dumps(event.mutation, allow_nan=False)
         return row | {"event": "asked", "operator": event.operator, "mutation": mutation}
-    curve = row.pop("curve")
-    return row | {
-        "event": "told",
-        "curve_steps": [step for step, _ in curve],
-        "curve_losses": [loss for _, loss in curve],
-    }
+    return row | {"event": "told"}
