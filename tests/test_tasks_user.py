@@ -96,7 +96,7 @@ def test_a_module_in_the_working_directory_is_found_but_shadows_nothing(tmp_path
 
 def test_an_unknown_kind_is_answered_with_the_known_ones() -> None:
     assert "there is no task kind 'txt'. Did you mean 'text'?" in refusal("txt")
-    assert "Known: text, classification, forecasting." in refusal("xyz")
+    assert "Known: text, classification, forecasting, music, speech." in refusal("xyz")
     assert "package.module:factory" in refusal("xyz")
 
 

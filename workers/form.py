@@ -17,7 +17,7 @@ from workers.tasks.heads import HorizonHead, SequenceHead, StepHead
 
 IGNORED = -100
 """Target that counts for nothing, as in torch's cross-entropy."""
-LOSSES = {"cross_entropy": 0, "squared_error": 1}
+LOSSES = {"cross_entropy": 0, "squared_error": 1, "bernoulli": 2}
 HEADS: dict[type[nn.Module], int] = {StepHead: 0, HorizonHead: 1, SequenceHead: 2}
 
 
@@ -133,7 +133,7 @@ def checked(form: Form, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
     shape: tuple[int, ...] = (steps, sequences) if form.head == HEADS[StepHead] else (sequences,)
     if form.horizon:
         shape = (form.horizon[0], sequences, form.horizon[1])
-    elif form.loss == "squared_error":
+    elif form.loss != "cross_entropy":
         shape = (*shape, form.outputs)
     if targets.shape != shape:
         raise ValueError(f"targets have shape {tuple(targets.shape)}, not {shape}.")

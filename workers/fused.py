@@ -193,7 +193,7 @@ class FusedTrainer:
     def _fill(self, step: Any, batch: Batch, rate: float, keep: list[Tensor]) -> None:
         inputs, targets, lengths = checked(self.form, batch)
         inputs = inputs.to(self.dtype if self.form.front == "projection" else torch.int64)
-        targets = targets.to(self.dtype if self.form.loss == "squared_error" else torch.int64)
+        targets = targets.to(torch.int64 if self.form.loss == "cross_entropy" else self.dtype)
         order = None
         if lengths is not None:
             # The longest first, as the library wants it.

@@ -50,11 +50,17 @@ class Batch:
 class Task(Protocol):
     """Data, front end, head and metric. Instances are pickled to the workers once.
 
-    A class that defines ``loss`` may define ``training_loss`` beside it: ``"cross_entropy"`` or
-    ``"squared_error"``. It says that ``loss`` is exactly that mean, of logits against class
-    numbers (-100 counts for nothing) or of predictions against targets of the same shape. With an
-    ``nn.Embedding`` or ``nn.Linear`` as front end and a head of ``workers.tasks.heads`` the native
-    engine then trains whole steps by itself.
+    A class that defines ``loss`` may define ``training_loss`` beside it, which says that ``loss``
+    is exactly this:
+
+    - ``"cross_entropy"``: the mean over logits against class numbers; -100 counts for nothing.
+    - ``"squared_error"``: the mean over predictions against targets of the same shape.
+    - ``"bernoulli"``: the binary cross-entropy of logits against targets of the same shape, summed
+      over the last dimension; of that the mean over all rows, or with a head for each step over
+      those within ``Batch.lengths``, where there are any. What stands beyond counts for nothing.
+
+    With an ``nn.Embedding`` or ``nn.Linear`` as front end and a head of ``workers.tasks.heads``
+    (for ``"bernoulli"`` not ``HorizonHead``) the native engine then trains whole steps by itself.
 
     Attributes:
         name: For messages and the record.

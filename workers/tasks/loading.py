@@ -17,8 +17,16 @@ KINDS: Mapping[str, str] = {
     "text": "workers.tasks.text",
     "classification": "workers.tasks.classification",
     "forecasting": "workers.tasks.forecasting",
+    "music": "workers.tasks.music",
+    "speech": "workers.tasks.speech",
 }
 """Kind -> its module, which offers ``Options`` and ``make(data, options)``."""
+
+_NEEDS: Mapping[str, str] = {
+    "text": "the path of a file, or data 'builtin:pydoc-topics'",
+    "speech": "the path of a folder or of a .tar file",
+}
+"""What a kind wants as data, where that is not just a file."""
 
 _MEMBERS = (
     "front_end",
@@ -34,9 +42,9 @@ def load_task(kind: str, data: str | None, options: Mapping[str, object]) -> Tas
     """Makes a task.
 
     Args:
-        kind: ``text``, ``classification``, ``forecasting``, or ``package.module:factory`` of
-            the user, called as ``factory(data, **options)``. The module is looked for on
-            ``sys.path``, then in the working directory.
+        kind: A key of ``KINDS``, or ``package.module:factory`` of the user, called as
+            ``factory(data, **options)``. The module is looked for on ``sys.path``, then in the
+            working directory.
         data: Path of the data; a user's factory may do without.
         options: The fields of ``Options`` in the kind's module, or the keyword parameters of
             the factory.
@@ -54,8 +62,7 @@ def load_task(kind: str, data: str | None, options: Mapping[str, object]) -> Tas
     module = importlib.import_module(KINDS[kind])
     checked = read_options(kind, module.Options, options)
     if not data:
-        more = ", or data 'builtin:pydoc-topics'" if kind == "text" else ""
-        raise TaskError(f"task {kind!r} needs data: the path of a file{more}.")
+        raise TaskError(f"task {kind!r} needs data: {_NEEDS.get(kind, 'the path of a file')}.")
     return module.make(data, checked)  # type: ignore[no-any-return]
 
 

@@ -109,4 +109,40 @@ inline RowLoss squared_error(View<R> predictions, long row, long columns, const 
   return {1, sum};
 }
 
+// log(1 + e) of e in [0, 1], to the last bits even where e is tiny: with s = e / (2 + e), at most a
+// third, 2 (s + s^3 / 3 + s^5 / 5 + ...); what is left out is below 1e-17 (float: 2e-8) of it.
+template <class R> inline Vec<R> vlog1p(Vec<R> e) {
+  const Vec<R> s = e / (e + R(2)), square = s * s;
+  constexpr int terms = sizeof(R) == 4 ? 7 : 16;
+  Vec<R> p = splat(R(1) / R(2 * terms - 1));
+  EVO_UNROLL for (int k = terms - 2; k >= 0; --k) p = p * square + R(1) / R(2 * k + 1);
+  return R(2) * s * p;
+}
+
+// Binary cross-entropy of one row of logits, summed over its columns:
+// max(x, 0) - x t + log(1 + exp(-|x|)); logits become weight * (sigmoid(x) - t). A NaN x or t stays
+// one in both: x t is NaN, and so is e, for `x >= 0` only chooses between two that are.
+template <class R>
+inline RowLoss bernoulli(View<R> logits, long row, long columns, const R *targets, R weight) {
+  constexpr int W = WIDTH<R>, P = PANEL<R>;
+  const Vec<R> zero = splat(R(0));
+  Vec<R> sums{};
+  for (long c = 0; c < columns; c += W) {
+    R *p = logits.p + (c / P) * logits.stride + row * P + c % P;
+    const long width = std::min<long>(W, columns - c);
+    const Vec<R> x = load(p);
+    R last[W] = {};
+    if (width < W) std::memcpy(last, targets + c, width * sizeof(R));
+    const Vec<R> t = load(width < W ? last : targets + c);
+    const Vec<R> e = vexp<R>(-vabs<R>(x)), share = R(1) / (e + R(1));
+    Vec<R> each = (x > zero ? x : zero) - x * t + vlog1p<R>(e);
+    for (long lane = width; lane < W; ++lane) each[lane] = 0;  // beyond the columns: padding
+    sums += each;
+    store(p, weight * ((x >= zero ? share : e * share) - t));
+  }
+  double sum = 0;
+  for (int lane = 0; lane < W; ++lane) sum += double(sums[lane]);
+  return {1, sum};
+}
+
 }  // namespace evo

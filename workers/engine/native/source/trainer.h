@@ -1,6 +1,7 @@
 // Whole training steps of a model: front end, layers, head, loss, clipping and Adam.
 #pragma once
 #include <memory>
+#include <numeric>
 
 #include "adam.h"
 #include "dense.h"
@@ -11,7 +12,7 @@ namespace evo {
 
 enum Front : int { EMBEDDING = 0, PROJECTION = 1 };
 enum Head : int { EACH_STEP = 0, LAST = 1, MEAN_AND_LAST = 2 };
-enum Loss : int { CROSS_ENTROPY = 0, SQUARED_ERROR = 1 };
+enum Loss : int { CROSS_ENTROPY = 0, SQUARED_ERROR = 1, BERNOULLI = 2 };
 
 // What never changes while a model is trained; offsets count numbers in the flat vector.
 struct Plan {
@@ -295,10 +296,18 @@ template <class R> class Trainer {
   double loss_scale(const Step &s) const {
     const long rows = plan_.head == EACH_STEP ? s.steps * s.batch : s.batch;
     if (plan_.loss == SQUARED_ERROR) return 1.0 / double(rows * plan_.outputs);
+    if (plan_.loss == BERNOULLI) {
+      const bool padded = plan_.head == EACH_STEP && s.lengths;
+      return 1.0 / double(padded ? std::accumulate(s.lengths, s.lengths + s.batch, int64_t(0)) : rows);
+    }
     const int64_t *targets = static_cast<const int64_t *>(s.targets);
     long counted = 0;
     for (long r = 0; r < rows; ++r) counted += targets[r] != plan_.ignored;
     return 1.0 / double(counted);
+  }
+  // Whether a row of predictions lies within its sequence.
+  bool is_valid(const Step &s, long row) const {
+    return plan_.head != EACH_STEP || !s.alive || row % s.batch < s.alive[row / s.batch];
   }
   // The loss of rows [first, last) of logits_; row 0 predicts target `offset`.
   void losses(const Step &s, long offset, R scale, Rows rows) {
@@ -308,9 +317,15 @@ template <class R> class Trainer {
                     &losses_[offset]);
       return;
     }
-    for (long r = rows.first; r < rows.last; ++r)
-      losses_[offset + r] = squared_error(
-          logits_, r, plan_.outputs, numbers(s.targets) + (offset + r) * plan_.outputs, scale);
+    for (long r = rows.first; r < rows.last; ++r) {
+      const R *targets = numbers(s.targets) + (offset + r) * plan_.outputs;
+      if (plan_.loss == SQUARED_ERROR)
+        losses_[offset + r] = squared_error(logits_, r, plan_.outputs, targets, scale);
+      else if (is_valid(s, offset + r))
+        losses_[offset + r] = bernoulli(logits_, r, plan_.outputs, targets, scale);
+      else
+        fill_zero(logits_.at(r), 1, plan_.outputs);
+    }
   }
   // The part of thread k of `of`.
   void step_head(const Step &s, long t0, long t1, R scale, int k, int of) {
