@@ -7,7 +7,6 @@ Only light columns of the record are read and nothing is built for each birth. W
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +31,12 @@ from evo_nas.columns import (
 from evo_nas.errors import LineageError, RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.record.header import Header, read_header
-from evo_nas.record.reading import events_in, read_rows, read_table
+from evo_nas.record.reading import budget_of, events_in, read_rows, read_table
 from evo_nas.record.segments import events_of, table_of
 
-_ASKED = ("parent", "generation", "hidden_size", "recurrent_parameters", "duplicates")
+_ASKED = ("parent", "generation", "hidden_size", "recurrent_parameters", "duplicates", "budget")
 _NAMES = ("operator", "digest", "status", "engine")
-_TOLD = ("metric", "fitness", "parameters", "seconds", "finished")
+_TOLD = ("metric", "fitness", "parameters", "seconds", "finished", "steps")
 COLUMNS = ("event", "birth", *_ASKED, *_NAMES, *_TOLD)
 """What is read of every event."""
 
@@ -89,16 +88,21 @@ class Births:
         digests: (D,) text.
         status: (N,) number of its status among ``statuses``; `NONE` while it runs.
         statuses: Their names, in the order in which they were told.
-        ok: (N,) whether its own evaluation succeeded.
-        metric: (N,) of its own evaluation; NaN without one that succeeded.
+        scored: (N,) whether its own evaluation gave a fitness, at the end or where it was stopped.
+        metric: (N,) of its own evaluation; NaN without a fitness.
         own_fitness: (N,) likewise, as fitness.
+        budget: (N,) optimiser steps it is trained for.
+        own_steps: (N,) those its own evaluation made; 0 without a result, and where a failure's
+            were not written down.
         parameters: (N,) of the whole model; 0 without a result.
         seconds: (N,) length of its evaluation; NaN without a result.
         finished: (N,) when its result was in, in seconds since 1970 (UTC); NaN without one.
-        fitness: (N,) mean over all evaluations of its digest; NaN if none succeeded.
-        evaluations: (N,) how many succeeded evaluations that mean is over.
+        steps: (N,) the furthest step at which an evaluation of its digest has a fitness; 0 if none.
+        fitness: (N,) mean over the evaluations of its digest that came so far; NaN if none.
+        evaluations: (N,) how many evaluations that mean is over.
         gain: (N,) fitness minus the parent's. NaN without a parent, for the parent's own cell
-            trained again, and unless this birth's evaluation and one of the parent's succeeded.
+            trained again, unless this birth's evaluation and one of the parent's have a fitness,
+            and where the two cells did not come to the same step.
         engines: Names of the engines that ran.
         asked_at: (N,) position in the record.
         told_at: (N,) position of its result; `NONE` while it runs.
@@ -117,12 +121,15 @@ class Births:
     digests: pa.Array
     status: Ints
     statuses: tuple[str, ...]
-    ok: Flags
+    scored: Flags
     metric: Floats
     own_fitness: Floats
+    budget: Ints
+    own_steps: Ints
     parameters: Ints
     seconds: Floats
     finished: Floats
+    steps: Ints
     fitness: Floats
     evaluations: Ints
     gain: Floats
@@ -148,7 +155,18 @@ class Births:
     @property
     def failed(self) -> int:
         """Results told that are failures."""
-        return self.evaluated - int(np.count_nonzero(self.ok))
+        return self.evaluated - int(np.count_nonzero(self.scored))
+
+    @property
+    def stopped(self) -> Flags:
+        """(N,) whether its own evaluation was stopped at a hurdle."""
+        return self.has_status("stopped")
+
+    def has_status(self, name: str) -> Flags:
+        """(N,) whether its own evaluation ended so."""
+        known = name in self.statuses
+        found: Flags = self.status == (self.statuses.index(name) if known else len(self.statuses))
+        return found
 
     def row(self, birth: int) -> int:
         """The row of a birth.
@@ -166,10 +184,10 @@ class Births:
         )
 
     def mean_fitness(self, digest: str) -> float | None:
-        """The mean over all evaluations of a digest; None if none succeeded."""
+        """The mean over the evaluations of a digest that were trained to the end; None if none."""
         cell = pc.index(self.digests, digest).as_py()
-        values = self.fitness[self.cell == cell]
-        return None if not len(values) or math.isnan(values[0]) else float(values[0])
+        values = self.fitness[(self.cell == cell) & self.has_status("ok")]
+        return float(values[0]) if len(values) else None
 
     def details(self, rows: Ints) -> list[Details]:
         """What is large, of the births in some rows.
@@ -220,7 +238,8 @@ def read_births(directory: str | Path) -> tuple[Header, Births, list[str]]:
         return read_rows(root, reading, wanted, columns)
 
     source = Source(rows, lambda table: events_in(root, header, table))
-    return header, births_of(reading.table, source), list(reading.warnings)
+    births = births_of(reading.table, source, budget_of(header))
+    return header, births, list(reading.warnings)
 
 
 def births_in(events: Sequence[Event]) -> Births:
@@ -238,12 +257,13 @@ def births_in(events: Sequence[Event]) -> Births:
     return births_of(table.select(list(COLUMNS)), Source(rows, events_of))
 
 
-def births_of(table: pa.Table, source: Source) -> Births:
+def births_of(table: pa.Table, source: Source, budget: int = 0) -> Births:
     """The births of a record.
 
     Args:
         table: Its rows in order, of `COLUMNS` at least.
         source: Of the other columns of the same rows.
+        budget: Of candidates whose row holds none (format 1).
 
     Raises:
         LineageError: If the record contradicts itself: a birth asked for or told twice, told
@@ -273,11 +293,17 @@ def births_of(table: pa.Table, source: Source) -> Births:
     told_status, statuses = coded(told["status"])
     status = spread(len(birth), row, told_status, NONE)
     own_fitness = spread(len(birth), row, told["fitness"].to_numpy(), np.nan)
-    means, evaluations = group_means(cell, own_fitness, len(digests))
-    names = tuple(statuses.to_pylist())
-    ok = status == (names.index("ok") if "ok" in names else len(names))
-    # Training the same cell again gains nothing: it corrects the mean of both.
-    gains = ok & (parent != NONE) & (cell[parent] != cell)
+    scored = ~np.isnan(own_fitness)
+    budgets = asked["budget"].fill_null(budget).to_numpy()
+    own_steps = _own_steps(row, told["steps"].to_numpy(), scored, budgets)
+    steps = np.zeros(len(digests), np.int64)
+    np.maximum.at(steps, cell[scored], own_steps[scored])
+    furthest = np.where(own_steps == steps[cell], own_fitness, np.nan)
+    means, evaluations = group_means(cell, furthest, len(digests))
+    # Training the same cell again gains nothing: it corrects the mean of both. And what two cells
+    # reached at different steps says nothing of either.
+    other = cell[parent]
+    gains = scored & (parent != NONE) & (other != cell) & (steps[other] == steps[cell])
     return Births(
         birth=birth,
         parent=parent,
@@ -290,18 +316,36 @@ def births_of(table: pa.Table, source: Source) -> Births:
         cell=cell,
         digests=digests,
         status=status,
-        statuses=names,
-        ok=ok,
+        statuses=tuple(statuses.to_pylist()),
+        scored=scored,
         metric=spread(len(birth), row, told["metric"].to_numpy(), np.nan),
         own_fitness=own_fitness,
+        budget=budgets,
+        own_steps=own_steps,
         parameters=spread(len(birth), row, told["parameters"].to_numpy(), 0),
         seconds=spread(len(birth), row, told["seconds"].to_numpy(), np.nan),
         finished=spread(len(birth), row, told["finished"].to_numpy(), np.nan),
+        steps=steps[cell],
         fitness=means[cell],
         evaluations=evaluations[cell],
-        gain=np.where(gains, means[cell] - means[cell[parent]], np.nan),
+        gain=np.where(gains, means[cell] - means[other], np.nan),
         engines=tuple(name for name in told["engine"].unique().to_pylist() if name),
         asked_at=asked_at,
         told_at=spread(len(birth), row, told_at, NONE),
         source=source,
     )
+
+
+def _own_steps(rows: Ints, made: Floats | Ints, scored: Flags, budgets: Ints) -> Ints:
+    """(N,) the steps each evaluation made: all of its budget where a success says nothing else.
+
+    Args:
+        rows: (T,) row of each result.
+        made: (T,) steps that it tells; NaN where nobody wrote them down.
+        scored: (N,)
+        budgets: (N,)
+    """
+    counted = ~np.isnan(made)
+    steps = np.where(scored, budgets, 0)
+    steps[rows[counted]] = made[counted]
+    return steps

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from evo_nas import __version__
+from evo_nas.cli_bench import STRATEGIES, bench
 from evo_nas.cli_show import add_to
 from evo_nas.interrupt import INTERRUPTED
 
@@ -76,12 +77,21 @@ _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
 
 @main.command()
 @click.argument("config", required=False, type=click.Path(path_type=Path))
-@click.option("--task", help="text, classification, forecasting or package.module:factory.")
+@click.option(
+    "--task", help="text, classification, forecasting, music, speech or package.module:factory."
+)
 @click.option("--data", help="What the task reads, usually a path.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the task.")
 @click.option("--run", help="A new directory for the record.")
 @click.option("--seed", type=int, help="Every random draw derives from it.")
-@click.option("--strategy", type=click.Choice(["regularized", "random"]))
+@click.option("--strategy", type=click.Choice(STRATEGIES))
+@click.option(
+    "--warm-start",
+    multiple=True,
+    metavar="RUN",
+    callback=lambda ctx, option, value: value or None,
+    help="An earlier run that strategy guided learns from too; may be repeated.",
+)
 @click.option("--population", type=int, help="Individuals in the population (P).")
 @click.option("--sample-size", type=int, help="Individuals in a tournament (S).")
 @click.option("--preset", help="real2019: population 100, sample size 25.")
@@ -94,6 +104,8 @@ _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
     help="The same history for any number of workers, and after any crash.",
 )
 @click.option("--lag", type=int, help="Of a deterministic history; at least the workers.")
+@click.option("--rungs", metavar="SHARES", help="Measure at these shares of the budget: 0.1,0.3.")
+@click.option("--keep", type=float, help="Share of the candidates that passes a rung.")
 @click.option("--hidden-size", type=int)
 @click.option("--num-layers", type=int)
 @click.option("--batch-size", type=int)
@@ -104,14 +116,22 @@ _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
 @_WORKERS
 @_COMPARE
 @_JSON
-def search(config: Path | None, options: tuple[str, ...], as_json: bool, **flags: Any) -> None:
+def search(
+    config: Path | None,
+    options: tuple[str, ...],
+    rungs: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
     """Begin a search, from a CONFIG.toml, from flags, or both (flags win)."""
     from evo_nas.config import load, with_overrides
     from evo_nas.config_tables import SearchConfig
     from evo_nas.search import start
 
     settings = load(config) if config is not None else SearchConfig()
-    settings = with_overrides(settings, options=_task_options(options) or None, **flags)
+    settings = with_overrides(
+        settings, options=_task_options(options) or None, rungs=_shares(rungs), **flags
+    )
     if settings.run is None:
         settings = with_overrides(settings, run=_new_run())
     print(f"run directory: {settings.run}", file=sys.stderr)
@@ -139,34 +159,62 @@ def resume(directory: Path, config: Path | None, as_json: bool, **flags: Any) ->
 @_DIRECTORY
 @click.option("--test", is_flag=True, help="Open the test part: once, at the very end.")
 @click.option("--last", is_flag=True, help="Show the last comparison; train nothing.")
+@click.option("--steps", type=click.IntRange(min=1), help="Of each training; else the run's.")
+@click.option("--tune/--no-tune", default=True, help="Tune the learning rate of each cell.")
+@click.option(
+    "--random", "control", type=click.Path(path_type=Path), help="A run of strategy random to use."
+)
+@click.option("--no-random", is_flag=True, help="Leave the random search out.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Seeds per cell.")
+@click.option("--top", type=int, help="How many of the best cells take part.")
 @click.option("--data", help="Where the same data lie now.")
 @_WORKERS
-@_COMPARE
+@click.option("--markdown", is_flag=True, help="The table as Markdown.")
 @_JSON
-def compare(directory: Path, test: bool, last: bool, as_json: bool, **flags: Any) -> None:
-    """Train the best cells and the baselines anew with several seeds, at equal parameters."""
-    from evo_nas import compare as comparing
-    from evo_nas.show import comparison_json
+def compare(directory: Path, last: bool, as_json: bool, markdown: bool, **flags: Any) -> None:
+    """Are the best cells better? Against GRU, LSTM and random search, at equal parameters.
 
+    Each cell gets the learning rate that suits it and is trained anew with several seeds. The table
+    ends with a verdict. Stopped or killed, the same command goes on.
+    """
+    from evo_nas.comparison import output, reading
+    from evo_nas.comparison.folders import folders_of
+
+    if markdown and as_json:
+        raise click.UsageError("--markdown and --json are two forms of one table: give one.")
+    interrupted = False
     if last:
-        folders = comparing.folders_of(directory)
+        folders = folders_of(directory)
         if not folders:
             raise click.ClickException(
                 f"{directory} has no comparison yet. Make one with: evo-nas compare {directory}"
             )
-        result = comparing.read_comparison(folders[-1])
+        result = reading.read_comparison(folders[-1])
         for warning in result.warnings:
             print(f"warning: {warning}", file=sys.stderr)
-        click.echo(comparison_json(result) if as_json else comparing.table(result))
-        return
-    from evo_nas.search import compare_run
-
-    outcome, interrupted = compare_run(directory, flags, "test" if test else "validation")
-    if outcome is None:
-        raise click.ClickException(f"{directory} holds no finished evaluation to compare.")
-    click.echo(comparison_json(outcome) if as_json else comparing.table(outcome))
+    else:
+        result, interrupted = _compared(directory, flags)
+    if result is not None:
+        form = output.to_json if as_json else output.markdown if markdown else output.table
+        click.echo(form(result))
     if interrupted:
+        print("stopped; the same command goes on with it", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _compared(directory: Path, flags: dict[str, Any]) -> tuple[Any, bool]:
+    from evo_nas.comparison.command import Options, compare_run
+
+    if flags["control"] is not None and flags["no_random"]:
+        raise click.UsageError("--random and --no-random exclude each other: give one.")
+    options = Options(
+        part="test" if flags.pop("test") else "validation",
+        steps=flags.pop("steps"),
+        control=flags.pop("control"),
+        with_control=not flags.pop("no_random"),
+        tune=flags.pop("tune"),
+    )
+    return compare_run(directory, flags | {"verdict_seeds": flags.pop("seeds")}, options)
 
 
 def _finish(outcome: Any, as_json: bool) -> None:
@@ -202,10 +250,21 @@ def _task_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
+def _shares(text: str | None) -> tuple[float, ...] | None:
+    """Numbers with commas between; no text is none at all, an empty one the empty list."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise click.UsageError(f"--rungs {text!r} is not of the form 0.1,0.3.") from None
+
+
 def _new_run() -> str:
     from datetime import datetime
 
     return str(Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"))
 
 
+main.add_command(bench)
 add_to(main)

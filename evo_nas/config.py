@@ -21,6 +21,7 @@ from evo_nas.config_tables import (
     BudgetConfig,
     CompareConfig,
     EvolutionConfig,
+    RungsConfig,
     SearchConfig,
     TaskConfig,
     WorkersConfig,
@@ -31,6 +32,7 @@ __all__ = [
     "CompareConfig",
     "ConfigError",
     "EvolutionConfig",
+    "RungsConfig",
     "SearchConfig",
     "TaskConfig",
     "WorkersConfig",
@@ -43,9 +45,17 @@ __all__ = [
     "with_overrides",
 ]
 
-_FLAGS: Mapping[str, tuple[str, str]] = {"task": ("task", "kind")} | {
-    f.name: (table, f.name) for table, kind in TABLES.items() for f in dataclasses.fields(kind)
+_FLAGS: Mapping[str, tuple[str, str]] = {
+    "task": ("task", "kind"),
+    "rungs": ("rungs", "fractions"),
+} | {f.name: (table, f.name) for table, kind in TABLES.items() for f in dataclasses.fields(kind)}
+
+BEFORE: Mapping[str, Mapping[str, Any]] = {
+    "rungs": {"fractions": []},
+    "training": {"refuse_dead": False},
 }
+"""Keys that runs of formats 1 and 2 do not have, with the values that say what these did, whatever
+the defaults are now."""
 
 
 def load(path: str | Path) -> SearchConfig:
@@ -73,10 +83,17 @@ def load(path: str | Path) -> SearchConfig:
 def from_dict(document: Mapping[str, Any], source: str = "run.json") -> SearchConfig:
     """The configuration that `to_dict` wrote; ``source`` starts the messages.
 
+    `to_dict` writes every key. What an older program wrote lacks some, and means what it did then:
+    `BEFORE`, not the defaults of now.
+
     Raises:
         ConfigError: As `load`.
     """
     tables = dict(document)
+    for name, values in BEFORE.items():
+        table = tables.setdefault(name, {})
+        if isinstance(table, Mapping):
+            tables[name] = {**values, **table}
     task = tables.get("task")
     if isinstance(task, Mapping) and isinstance(task.get("options"), Mapping):
         tables["task"] = {k: v for k, v in task.items() if k != "options"} | task["options"]
@@ -93,7 +110,8 @@ def with_overrides(config: SearchConfig, **flags: Any) -> SearchConfig:
     """The configuration with the values of command line flags; None is a flag not given.
 
     Flags are the keys of the tables (``population``, ``evaluations``), ``seed``, ``run``,
-    ``task`` for the task's kind, ``preset``, and ``options``, which is merged into the task's.
+    ``task`` for the task's kind, ``rungs`` for their fractions, ``preset``, and ``options``, which
+    is merged into the task's.
 
     Raises:
         ConfigError: If a value is wrong; the message starts with the flag.
@@ -118,7 +136,10 @@ def with_overrides(config: SearchConfig, **flags: Any) -> SearchConfig:
             if taken := value.keys() & {"kind", "data"}:
                 raise ConfigError(f"--options: {taken.pop()!r} is no option of a task's own.")
             value = config.task.options | value
-        changed = dataclasses.replace(current, **{key: value})
+        try:
+            changed = dataclasses.replace(current, **{key: value})
+        except ValueError as error:
+            raise ConfigError(f"{label}: {error}") from None
         config = dataclasses.replace(config, **{table: changed})
     return config
 
@@ -155,7 +176,7 @@ def resolved(config: SearchConfig, budget: BudgetConfig | None = None) -> Search
 def differences(run: SearchConfig, now: SearchConfig) -> list[str]:
     """What keeps a run from being resumed, e.g. ``training.steps: 400 in the run, 800 now``.
 
-    Task, training, space, evolution and seed decide what an evaluation means and may not
+    Task, training, space, evolution, rungs and seed decide what an evaluation means and may not
     change; budget, workers and compare may. Where the data lie may change as well: whether
     they are the same is for their SHA-256 in the run's header to say.
     """
@@ -164,7 +185,7 @@ def differences(run: SearchConfig, now: SearchConfig) -> list[str]:
         del document["task"]["data"]
         document["task"] |= document["task"].pop("options")
     found: list[str] = []
-    for table in ("task", "training", "space", "evolution"):
+    for table in ("task", "training", "space", "evolution", "rungs"):
         for key in sorted(before[table].keys() | after[table].keys()):
             old, new = (_shown(document[table], key) for document in (before, after))
             if old != new:
@@ -212,7 +233,10 @@ def _table(name: str, given: Mapping[str, Any], where: str) -> Any:
         if key not in hints:
             raise ConfigError(f"{where} has no key {key!r}. {suggestion(key, hints)}")
         values[key] = checked(f"{where} {key}", value, hints[key], RANGES.get(key))
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ConfigError(f"{where} {error}") from None
 
 
 def _preset(what: str, name: Any) -> dict[str, int]:

@@ -64,9 +64,13 @@ def checked(label: str, value: object, hint: Any, span: Range | None) -> Any:
     if get_origin(hint) is Literal:
         return _choice(label, value, get_args(hint))
     if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        item = get_args(hint)[0]
+        if not isinstance(value, list | tuple):
+            what = "numbers" if item in (int, float) else "names"
+            raise ConfigError(f"{label} is {short(value)}, but must be a list of {what}.")
+        if item is str and not all(isinstance(v, str) for v in value):
             raise ConfigError(f"{label} is {short(value)}, but must be a list of names.")
-        return tuple(value)
+        return tuple(v if item is str else checked(label, v, item, span) for v in value)
     if hint is dict or get_origin(hint) is dict:
         return plain(label, value)
     if hint in (int, float):

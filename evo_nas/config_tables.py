@@ -18,7 +18,8 @@ class TaskConfig:
     """Table ``[task]``: what the cells are trained on.
 
     Attributes:
-        kind: ``text``, ``classification``, ``forecasting`` or ``package.module:factory``.
+        kind: ``text``, ``classification``, ``forecasting``, ``music``, ``speech`` or
+            ``package.module:factory``.
         data: What the task reads, usually a path; None for the task's own default.
         options: Every other key of the table, passed on to the task, which checks them.
     """
@@ -33,7 +34,8 @@ class EvolutionConfig:
     """Table ``[evolution]``: how candidates are chosen (Real et al. 2019, Algorithm 1).
 
     Attributes:
-        strategy: ``regularized`` evolution or ``random`` search.
+        strategy: ``regularized`` evolution, ``guided`` by a learned predictor, ``nsga2`` towards a
+            Pareto front, ``random`` search, or ``non_ageing`` evolution (a control).
         population: P, the individuals told last; see `population_for`.
         sample_size: S, drawn with replacement; the best of them is the parent.
         identity_rate: Probability of training the parent's cell again instead of a child.
@@ -47,9 +49,14 @@ class EvolutionConfig:
             number of workers (`evo_nas.order.FixedLag`); else it is as things happen to end.
         lag: L of a deterministic history: each candidate knows of all results but those of the
             L - 1 births before it. At least the number of workers.
+        proposals: Children of which the predictor of ``guided`` picks one.
+        unguided: Share of births in which it does not.
+        optimism: Its promise is the predicted mean and so many standard deviations.
+        warm_start: Directories of earlier runs that it learns from too.
+        objectives: Of ``nsga2``, beside the metric; each is to be small.
     """
 
-    strategy: Literal["regularized", "random"] = "regularized"
+    strategy: Literal["regularized", "guided", "nsga2", "random", "non_ageing"] = "regularized"
     population: int = 50
     sample_size: int = 10
     identity_rate: float = 0.05
@@ -60,10 +67,39 @@ class EvolutionConfig:
     equal_parameters: bool = False
     deterministic: bool = False
     lag: int = 8
+    proposals: int = 10
+    unguided: float = 0.1
+    optimism: float = 1.5
+    warm_start: tuple[str, ...] = ()
+    objectives: tuple[Literal["parameters", "multiply_adds"], ...] = ("parameters",)
 
 
 PRESETS: Mapping[str, Mapping[str, int]] = {"real2019": {"population": 100, "sample_size": 25}}
 """Values of ``evolution.preset``; keys written beside it win. Real et al. 2019: P 100, S 25."""
+
+
+@dataclass(frozen=True, slots=True)
+class RungsConfig:
+    """Table ``[rungs]``: where trainings that do badly end early; see `evo_nas.rungs`.
+
+    Attributes:
+        fractions: Shares of the budget at which a training is measured, ascending; empty for
+            none: every candidate is trained to the end.
+        keep: Share of the candidates that passes a rung. Of those that came to the first rung,
+            ``keep`` to the power of n passes the n-th.
+        least: How many must have come to the first rung before anyone is stopped.
+
+    Raises:
+        ValueError: If the fractions do not ascend.
+    """
+
+    fractions: tuple[float, ...] = ()
+    keep: float = 0.36
+    least: int = 2
+
+    def __post_init__(self) -> None:
+        if list(self.fractions) != sorted(set(self.fractions)):
+            raise ValueError(f"fractions is {list(self.fractions)}, but must ascend.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +147,28 @@ class WorkersConfig:
 class CompareConfig:
     """Table ``[compare]``: how the best cells are compared with the baselines.
 
+    The first three keys are of the quick comparison at the end of a search, ``top`` of both; the
+    others are of ``evo-nas compare``, which takes longer and ends with a verdict.
+
     Attributes:
         baselines: Published cells trained under the same budget at equal parameters.
         seeds: Seeds per cell; 0 for no comparison at the end of a search.
         top: How many of the best cells take part.
+        verdict_baselines: The baselines of ``evo-nas compare``.
+        verdict_seeds: Its seeds per cell.
+        learning_rates: Its grid, in learning rates of the run: each cell is trained with each, and
+            then with the one that was best for it. Empty for the run's own alone. (On text, at 400
+            steps, gru and lstm are best at 6 and 10 times the default of ``[training]``.)
+        tuning_seeds: Seeds per learning rate of that grid.
     """
 
     baselines: tuple[str, ...] = ("gru", "lstm")
     seeds: int = 3
     top: int = 3
+    verdict_baselines: tuple[str, ...] = ("gru", "gru_reset_after", "lstm")
+    verdict_seeds: int = 5
+    learning_rates: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
+    tuning_seeds: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +196,7 @@ class SearchConfig:
     training: Training = field(default_factory=Training)
     space: dict[str, Any] = field(default_factory=dict)
     evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    rungs: RungsConfig = field(default_factory=RungsConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
@@ -159,6 +209,7 @@ TABLES: Mapping[str, type] = {
     "task": TaskConfig,
     "training": Training,
     "evolution": EvolutionConfig,
+    "rungs": RungsConfig,
     "budget": BudgetConfig,
     "workers": WorkersConfig,
     "compare": CompareConfig,
@@ -185,7 +236,13 @@ RANGES: Mapping[str, Range] = {
     "identity_limit": _NATURAL,
     "duplicate_draws": _NATURAL,
     "lag": _COUNT,
+    "proposals": _COUNT,
+    "unguided": Range(at_least=0, at_most=1),
+    "optimism": _NATURAL,
     "parameter_limit": _POSITIVE,
+    "fractions": Range(above=0, below=1),
+    "keep": Range(above=0, at_most=1),
+    "least": _COUNT,
     "evaluations": _COUNT,
     "hours": _POSITIVE,
     "workers": _NATURAL,
@@ -196,6 +253,9 @@ RANGES: Mapping[str, Range] = {
     "grace_seconds": _NATURAL,
     "seeds": _NATURAL,
     "top": _COUNT,
+    "verdict_seeds": _COUNT,
+    "learning_rates": _POSITIVE,
+    "tuning_seeds": _COUNT,
     "checkpoint_segments": _COUNT,
     "seed": _NATURAL,
 }

@@ -17,6 +17,10 @@ class LineageError(ValueError):
     """There is no answer to a question about the record; the message says what there is."""
 
 
+class BenchError(ValueError):
+    """A table of recorded results cannot be used; the message says where and why."""
+
+
 _USERS = {
     ("evo_nas.config_check", "ConfigError"),
     ("evo_nas.errors", "RecordError"),
@@ -24,6 +28,7 @@ _USERS = {
     ("evo_nas.errors", "SearchError"),
     ("evo_nas.order", "Unrepeatable"),
     ("evo_nas.errors", "LineageError"),
+    ("evo_nas.errors", "BenchError"),
     ("genomes.genome", "InvalidGenome"),
     ("workers.tasks.errors", "TaskError"),
     ("workers.limits", "PoolError"),

@@ -111,6 +111,22 @@ class Told:
         if len(self.message) > MESSAGE_CHARACTERS or not self.message.isascii():
             object.__setattr__(self, "message", _bounded(self.message))
 
+    def steps_of(self, budget: int) -> int:
+        """Optimiser steps that were made of a budget: all, where nobody wrote them down."""
+        return budget if self.steps is None else self.steps
+
+    @property
+    def rung_fitness(self) -> tuple[tuple[int, float], ...]:
+        """Pairs (step, fitness there) of the rungs; nothing if it failed.
+
+        A fitness is the metric or its negative; which of both, metric and fitness of the event
+        itself say, by their sign bits even where they are zero.
+        """
+        if self.metric is None or self.fitness is None:
+            return ()
+        same = math.copysign(1.0, self.metric) == math.copysign(1.0, self.fitness)
+        return tuple((step, metric if same else -metric) for step, metric in self.rungs)
+
 
 Event = Asked | Told
 

@@ -55,24 +55,28 @@ class RegularizedEvolution:
     Attributes:
         population: The P individuals told last, oldest first; failed candidates never enter.
         memory: P.
+        failures: 0: how a failed candidate looked is of no use here.
+        start: How many births are of generation 0.
     """
+
+    failures = 0
 
     def __init__(
         self, config: SearchConfig, history: History, toolbox: base.Toolbox | None = None
     ) -> None:
         self.history = history
-        self.memory = self.size = config.evolution.population
+        self.memory = self.size = self.start = config.evolution.population
         self.toolbox = toolbox or default_toolbox(config, history)
         self.population: deque[Individual] = deque(maxlen=self.size)
         self._initial = initial_proposals(config, history.rules)
-        self._statistics = tools.Statistics(lambda individual: individual.fitness.values[0])
+        self._statistics = tools.Statistics(lambda individual: individual.fitness.values[-1])
         for name, function in (("min", min), ("mean", np.mean), ("max", max)):
             self._statistics.register(name, function)
 
     def ask(self) -> Asked:
-        """The next candidate: of generation 0 for the first P births, and for as long as no
-        candidate has a fitness; then a child of the population."""
-        if self.history.births < self.size or not self.population:
+        """The next candidate: of generation 0 for the first births (P of them), and for as long as
+        no candidate has a fitness; then a child of the population."""
+        if self.history.births < self.start or not self.population:
             return self.history.candidate(propose_initial(self.history, self._initial))
         return self.history.candidate(self._child)
 
@@ -91,8 +95,14 @@ class RegularizedEvolution:
         self.population.extend(self.history.restore(past))
 
     def statistics(self) -> dict[str, float]:
-        """``min``, ``mean`` and ``max`` of the population's fitness; empty while there is none."""
-        return self._statistics.compile(self.population) if self.population else {}
+        """``min``, ``mean`` and ``max`` of the fitness of those in the population that came as far
+        as its furthest; empty while there is none."""
+        if not self.population:
+            return {}
+        furthest = max(individual.fitness.values[0] for individual in self.population)
+        came = [one for one in self.population if one.fitness.values[0] == furthest]
+        found: dict[str, float] = self._statistics.compile(came)
+        return found
 
     def tell(self, event: Told) -> None:
         """Let a candidate enter the population, unless it failed; the oldest leaves."""
@@ -100,7 +110,7 @@ class RegularizedEvolution:
         if individual is None:
             return
         self.population.append(individual)
-        mean = self.history.mean_fitness(individual.digest)
+        standing = self.history.standing(individual.digest)
         for other in self.population:
             if other.digest == individual.digest:
-                other.fitness.values = (mean,)
+                other.fitness.values = standing

@@ -24,8 +24,10 @@ def export_source(births: Births, header: Header, birth: int) -> str:
     note = f"Birth {birth} of a search on the task {header.task!r}, digest {asked.digest}."
     if told is not None and told.metric is not None:
         unit = f" {header.unit}" if header.unit else ""
+        end = f" after {told.steps} of {asked.budget} steps" if told.status == "stopped" else ""
         note += (
-            f" Validation {header.metric} {told.metric:.4f}{unit}, {told.parameters:,} parameters, "
+            f" Validation {header.metric} {told.metric:.4f}{unit}{end}, "
+            f"{told.parameters:,} parameters, "
             f"hidden size {asked.hidden_size}."
         )
     return python_source(canonical(Genome.from_json(asked.genome)), note=note)
@@ -40,6 +42,8 @@ def export_weights(
     threads: int = 1,
 ) -> float:
     """Train a birth again exactly as in the search, and write its recurrent layers' weights.
+
+    One that was stopped at a hurdle is trained to the end of its budget.
 
     The file is safetensors; names are ``layer{l}.`` followed by the names in the exported source.
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from evo_nas.config_tables import RungsConfig
 from evo_nas.events import Asked, Told
 from evo_nas.individual import Individual
 from evo_nas.past import Past
+from evo_nas.rungs import Arrivals, hurdles
 from evo_nas.streams import Stream, generator, training_seed
 from genomes.canonical import canonical
 from genomes.cost import hidden_size_for, recurrent_parameters
@@ -53,6 +55,7 @@ class Rules:
         equal_parameters: Whether the hidden size is solved for each candidate.
         identity_limit: How often one digest is trained again at most.
         duplicate_draws: Draws before a random genome takes the place of a known child.
+        rungs: Where trainings are measured on their way, and who goes on.
     """
 
     space: SearchSpace
@@ -64,6 +67,7 @@ class Rules:
     equal_parameters: bool
     identity_limit: int
     duplicate_draws: int
+    rungs: RungsConfig
 
     @property
     def lstm_parameters(self) -> int:
@@ -94,8 +98,11 @@ class History:
         told: How many of them were told, failed ones included.
         running: Those asked for and not told, by birth.
         asked: How often each digest was asked for.
-        fitness: All fitness values of each digest.
+        reached: The furthest optimiser step at which each digest has a fitness.
+        fitness: The fitness values of each digest there.
+        arrivals: The fitness of everyone at each rung.
         duplicates: Draws avoided because the digest was known.
+        draw: Draws a random genome; by default from the rules' space.
     """
 
     rules: Rules
@@ -103,8 +110,11 @@ class History:
     told: int = 0
     running: dict[int, Individual] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
+    reached: dict[str, int] = field(default_factory=dict)
     fitness: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    arrivals: Arrivals = field(default_factory=Arrivals)
     duplicates: int = 0
+    draw: Callable[[np.random.Generator], Genome] | None = None
 
     def restore(self, past: Past) -> list[Individual]:
         """Know what a record says, instead of being told it event by event.
@@ -114,11 +124,12 @@ class History:
         """
         self.births, self.told = past.births, past.totals.told
         self.duplicates, self.asked = past.duplicates, past.asked
+        self.reached, self.arrivals = past.reached, past.arrivals
         self.fitness = defaultdict(list, past.fitness)
         self.running = {asked.birth: Individual(asked) for asked in past.waiting}
         recent = [Individual(asked) for asked in past.recent]
         for individual in recent:
-            individual.fitness.values = (self.mean_fitness(individual.digest),)
+            individual.fitness.values = self.standing(individual.digest)
         return recent
 
     def candidate(self, propose: Propose) -> Asked:
@@ -148,7 +159,8 @@ class History:
 
     def at_random(self, rng: np.random.Generator) -> Proposal:
         """A proposal of generation 0."""
-        return Proposal(random_genome(self.rules.space, rng), {"operator": "random"})
+        genome = random_genome(self.rules.space, rng) if self.draw is None else self.draw(rng)
+        return Proposal(genome, {"operator": "random"})
 
     def is_duplicate(self, proposal: Proposal) -> bool:
         """Whether the digest is known; the identity mutation may repeat it a few times."""
@@ -171,6 +183,7 @@ class History:
             recurrent_parameters=size[1],
             duplicates=avoided,
             budget=self.rules.steps,
+            hurdles=hurdles(self.rules.rungs, self.arrivals, self.rules.steps),
         )
 
     def note_asked(self, event: Asked) -> None:
@@ -201,10 +214,21 @@ class History:
         self.told += 1
         if event.fitness is None:
             return None
-        self.fitness[individual.digest].append(event.fitness)
+        budget = individual.asked.budget
+        self.arrivals.add(budget, event.rung_fitness)
+        steps, digest = event.steps_of(budget), individual.digest
+        if steps > self.reached.get(digest, -1):
+            self.reached[digest], self.fitness[digest] = steps, []
+        if steps == self.reached[digest]:
+            self.fitness[digest].append(event.fitness)
         return individual
 
+    def standing(self, digest: str) -> tuple[int, float]:
+        """By what cells are compared: the furthest step that an evaluation of the digest reached,
+        and the mean fitness of those that reached it."""
+        return self.reached[digest], self.mean_fitness(digest)
+
     def mean_fitness(self, digest: str) -> float:
-        """The mean over a digest's evaluations."""
+        """The mean over the digest's evaluations that came furthest."""
         values = self.fitness[digest]
         return sum(values) / len(values)

@@ -12,13 +12,16 @@ from genomes.genome import Genome
 
 
 class Fitness(base.Fitness):  # type: ignore[misc]
-    """One number, higher is better.
+    """The optimiser steps reached and the fitness there, higher is better, compared in this order.
+
+    A training is stopped where it does worse than others, so who came further is better than all
+    who were stopped before; at equal steps the fitness decides.
 
     A static class: ``deap.creator`` keeps its classes in a module global, and they change
     identity when unpickled.
     """
 
-    weights = (1.0,)
+    weights = (1.0, 1.0)
 
 
 @dataclass
@@ -27,7 +30,8 @@ class Individual:
 
     Attributes:
         asked: As the record holds it.
-        fitness: The mean over its digest's evaluations; invalid (empty) until there is one.
+        fitness: Steps and mean fitness of its digest (`History.standing`); invalid (empty) until
+            there is an evaluation that did not fail.
     """
 
     asked: Asked

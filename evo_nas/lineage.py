@@ -22,12 +22,15 @@ class Entry:
 
     Attributes:
         status: ``running`` if it was asked for and nothing was told yet.
-        metric: Of this birth's own evaluation; None without one that succeeded.
+        metric: Of this birth's own evaluation, at the last step it made; None if it failed.
         own_fitness: Likewise, as fitness.
-        fitness: Mean over all evaluations of its digest; None if none succeeded.
-        evaluations: How many succeeded evaluations that mean is over.
+        own_steps: Optimiser steps that evaluation made; 0 if that is not known.
+        steps: The furthest step at which an evaluation of its digest has a fitness; 0 if none.
+        fitness: Mean over the evaluations of its digest that came so far; None if none.
+        evaluations: How many evaluations that mean is over.
         gain: Fitness minus the parent's; None without a parent, for the parent's own cell
-            trained again, or unless this birth's evaluation and one of the parent's succeeded.
+            trained again, unless this birth's evaluation and one of the parent's have a fitness,
+            and where the two cells did not come to the same step.
         hidden_size: Width it is trained at.
         recurrent_parameters: Parameters of the recurrent layers.
         parameters: Of the whole model; 0 if it was never built.
@@ -43,6 +46,8 @@ class Entry:
     status: Status | Literal["running"]
     metric: float | None
     own_fitness: float | None
+    own_steps: int
+    steps: int
     fitness: float | None
     evaluations: int
     gain: float | None
@@ -124,6 +129,8 @@ def entries_at(births: Births, rows: Ints) -> list[Entry]:
         ],
         "metric": _or_none(births.metric[rows]),
         "own_fitness": _or_none(births.own_fitness[rows]),
+        "own_steps": births.own_steps[rows].tolist(),
+        "steps": births.steps[rows].tolist(),
         "fitness": _or_none(births.fitness[rows]),
         "evaluations": births.evaluations[rows].tolist(),
         "gain": _or_none(births.gain[rows]),
@@ -175,13 +182,23 @@ def children(births: Births, birth: int) -> list[Entry]:
 
 
 def best(births: Births, n: int) -> list[Entry]:
-    """The n best cells, best first: of each digest its first birth with a result, ranked by the
-    mean fitness over all evaluations of the digest (the older one first where they agree)."""
-    succeeded = np.flatnonzero(births.ok)
-    _, first = np.unique(births.cell[succeeded], return_index=True)
-    rows = succeeded[first]
-    ranked = rows[np.lexsort((rows, -births.fitness[rows]))]
+    """The n best cells, best first: who came further is better, then whose mean fitness there is
+    higher (the older one first where they agree). Of each digest it is the first birth that came
+    so far."""
+    came = np.flatnonzero(births.scored & (births.own_steps == births.steps))
+    _, first = np.unique(births.cell[came], return_index=True)
+    rows = came[first]
+    ranked = rows[np.lexsort((rows, -births.fitness[rows], -births.steps[rows]))]
     return entries_at(births, ranked[: max(n, 0)])
+
+
+def best_finished(births: Births, n: int) -> list[Entry]:
+    """As `best`, those alone that were trained to the end of their budget; where nobody was, those
+    that came furthest."""
+    leaders = best(births, n)
+    return [entry for entry in leaders if entry.status == "ok"] or [
+        entry for entry in leaders if entry.steps == leaders[0].steps
+    ]
 
 
 def mutation_table(births: Births) -> list[OperatorRow]:
@@ -202,7 +219,7 @@ def _operator_row(births: Births, operator: str, rows: Ints) -> OperatorRow:
         operator,
         count=len(rows),
         running=len(rows) - told,
-        failures=told - int(np.count_nonzero(births.ok[rows])),
+        failures=told - int(np.count_nonzero(births.scored[rows])),
         mean_gain=math.fsum(gains.tolist()) / len(gains) if len(gains) else None,
         improvements=int(np.count_nonzero(gains > 0)) / len(gains) if len(gains) else None,
     )

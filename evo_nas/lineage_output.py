@@ -34,7 +34,11 @@ def path_text(steps: Sequence[Step], header: Header) -> str:
 
 
 def entries_text(entries: Sequence[Entry], header: Header) -> str:
-    """Births as a table, one row each; the metric is the birth's own, the fitness its cell's."""
+    """Births as a table, one row each; the metric is the birth's own, the fitness its cell's.
+
+    Where one of them was stopped at a hurdle, the step at which each was measured stands before.
+    """
+    stops = any(entry.status == "stopped" for entry in entries)
     rows = [
         (
             str(entry.birth),
@@ -42,7 +46,9 @@ def entries_text(entries: Sequence[Entry], header: Header) -> str:
             str(entry.generation),
             entry.digest[:8],
             entry.status,
+            *((str(entry.own_steps),) if stops else ()),
             _number(entry.metric),
+            *((str(entry.steps),) if stops else ()),
             _number(entry.fitness),
             str(entry.evaluations),
             f"{entry.gain:+.4f}" if entry.gain is not None else "-",
@@ -53,10 +59,12 @@ def entries_text(entries: Sequence[Entry], header: Header) -> str:
         for entry in entries
     ]
     names = (
-        *("birth", "parent", "generation", "digest", "status", "metric", "fitness"),
+        *("birth", "parent", "generation", "digest", "status"),
+        *(("step", "metric", "step", "fitness") if stops else ("metric", "fitness")),
         *("evaluations", "gain", "parameters", "seconds", "mutation"),
     )
-    return f"metric: {metric_name(header)}\n" + table(names, rows, left=(3, 4, 11))
+    left = (3, 4, len(names) - 1)
+    return f"metric: {metric_name(header)}\n" + table(names, rows, left)
 
 
 def mutations_text(rows: Sequence[OperatorRow]) -> str:
@@ -102,7 +110,7 @@ def to_dot(entries: Sequence[Entry], marked: Collection[int] = ()) -> str:
     shown = {entry.birth for entry in entries}
     lines = ["digraph lineage {", '  node [shape=box, fontname="monospace"];']
     for entry in entries:
-        value = entry.status if entry.metric is None else _number(entry.metric)
+        value = entry.status if entry.metric is None else f"{_number(entry.metric)}{_at(entry)}"
         label = "\\n".join(_escaped(part) for part in (f"birth {entry.birth}", _how(entry), value))
         style = ", style=bold" if entry.birth in marked else ""
         lines.append(f'  {entry.birth} [label="{label}"{style}];')
@@ -133,12 +141,14 @@ def metric_name(header: Header) -> str:
 def _figures(entry: Entry) -> list[str]:
     if entry.status == "running":
         return ["running"]
-    parts = [f"metric {_number(entry.metric)}"]
-    if entry.status != "ok":
+    parts = [f"metric {_number(entry.metric)}{_at(entry)}"]
+    if entry.metric is None:
         why = entry.message.strip().splitlines()[-1:]
         parts = [f"failed, {entry.status}" + (f": {why[0]}" if why else "")]
     if entry.evaluations > 1:
         parts.append(f"mean fitness {_number(entry.fitness)} of {entry.evaluations} evaluations")
+    if entry.steps != entry.own_steps and entry.metric is not None:
+        parts.append(f"in another evaluation {_number(entry.fitness)} at step {entry.steps}")
     if entry.gain is not None:
         parts.append(f"gain {entry.gain:+.4f}")
     if entry.parameters:
@@ -146,6 +156,10 @@ def _figures(entry: Entry) -> list[str]:
     if entry.seconds is not None:
         parts.append(f"{entry.seconds:.1f} s")
     return parts
+
+
+def _at(entry: Entry) -> str:
+    return f" at step {entry.own_steps}, stopped" if entry.status == "stopped" else ""
 
 
 def _how(entry: Entry) -> str:

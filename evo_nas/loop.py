@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from evo_nas.events import Asked, Event, Told
+from evo_nas.events import Asked, Event, Status, Told
 from evo_nas.history import Exhausted
 from evo_nas.interrupt import Interrupt
 from evo_nas.order import Order, Unrepeatable
@@ -202,7 +202,7 @@ class Loop:
         training = replace(self.training, hidden_size=asked.hidden_size, steps=asked.budget)
         if asked.learning_rate is not None:
             training = replace(training, learning_rate=asked.learning_rate)
-        return Request(asked.birth, asked.genome, asked.seed, training, self.part)
+        return Request(asked.birth, asked.genome, asked.seed, training, self.part, asked.hurdles)
 
     def _settle(self, results: Sequence[Result]) -> None:
         problem: Unrepeatable | None = None
@@ -235,9 +235,12 @@ class Loop:
 def told_of(result: Result, elapsed: float) -> Told:
     """A worker's result as an event of the record."""
     failure = result.failure
+    status: Status = "stopped" if result.stopped else "ok"
+    if failure is not None:
+        status = failure.kind
     return Told(
         birth=result.birth,
-        status="ok" if failure is None else failure.kind,
+        status=status,
         metric=result.metric,
         fitness=result.fitness,
         message="" if failure is None else failure.message,
@@ -248,4 +251,6 @@ def told_of(result: Result, elapsed: float) -> Told:
         engine=result.engine,
         finished=time.time(),
         elapsed=elapsed,
+        steps=result.steps,
+        rungs=result.rungs,
     )

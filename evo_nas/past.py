@@ -7,6 +7,7 @@ and the genomes of those individuals alone that may still become parents.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,8 @@ import pyarrow.compute as pc
 from evo_nas.errors import RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.record.header import Header
-from evo_nas.record.reading import Reading, events_in, read_rows
+from evo_nas.record.reading import Reading, budget_of, events_in, read_rows
+from evo_nas.rungs import Arrivals
 
 Numbers = npt.NDArray[Any]
 
@@ -28,9 +30,13 @@ COLUMNS = (
     "birth",
     "digest",
     "duplicates",
+    "budget",
     "status",
     "metric",
     "fitness",
+    "steps",
+    "rung_steps",
+    "rung_metrics",
     "seconds",
     "engine",
     "elapsed",
@@ -45,7 +51,7 @@ class Totals:
     Attributes:
         statuses: Evaluations by status.
         seconds: Wall-clock seconds of the evaluations that ended ``ok``.
-        lowest: The lowest metric; None before the first.
+        lowest: The lowest metric of these; None before the first.
         highest: The highest.
         elapsed: Seconds of search.
     """
@@ -60,7 +66,7 @@ class Totals:
         """Take one more result into account."""
         self.statuses[event.status] += 1
         self.elapsed = max(self.elapsed, event.elapsed)
-        if event.metric is not None:
+        if event.status == "ok" and event.metric is not None:
             self.seconds += event.seconds
             self.lowest = event.metric if self.lowest is None else min(self.lowest, event.metric)
             self.highest = event.metric if self.highest is None else max(self.highest, event.metric)
@@ -85,24 +91,35 @@ class Past:
         births: How many candidates were asked for.
         duplicates: Draws thrown away because their digest was known.
         asked: How often each digest was asked for.
-        fitness: The fitness values of each digest, in the order of telling.
+        reached: The furthest optimiser step at which each digest has a fitness.
+        fitness: The fitness values of each digest there, in the order of telling.
+        arrivals: The fitness of everyone at each rung.
         waiting: Candidates asked for and never told, in the order of asking.
         recent: The last that were told with a fitness, at most as many as were wanted, the
             oldest first.
+        failed: The last that failed, likewise.
         totals: For those who watch.
     """
 
     births: int
     duplicates: int
     asked: Counter[str]
+    reached: dict[str, int]
     fitness: dict[str, list[float]]
+    arrivals: Arrivals
     waiting: tuple[Asked, ...]
     recent: tuple[Asked, ...]
+    failed: tuple[Asked, ...]
     totals: Totals
 
 
 def past_of(
-    root: Path, header: Header, reading: Reading, population: int, later: int = 0
+    root: Path,
+    header: Header,
+    reading: Reading,
+    population: int,
+    later: int = 0,
+    failures: int = 0,
 ) -> tuple[Past, list[Event]]:
     """Sum up a record.
 
@@ -112,6 +129,7 @@ def past_of(
         reading: Its rows, of `COLUMNS` at least.
         population: How many of the last individuals with a fitness are wanted.
         later: Results at the end that are left out, with everything after the first of them.
+        failures: How many of the last that failed are wanted.
 
     Returns:
         The sum, and the events that were left out.
@@ -135,24 +153,33 @@ def past_of(
     has_fitness = np.flatnonzero(told["fitness"].is_valid().to_numpy())
     open_rows = np.delete(asked_rows, births)
     recent_rows = asked_rows[births[has_fitness[-population:]]]
+    failed = np.delete(births, has_fitness)
+    failed_rows = asked_rows[failed[len(failed) - min(failures, len(failed)) :]]
     rest = np.arange(cut, table.num_rows)
-    wanted = np.concatenate([open_rows, recent_rows, rest]).tolist()
-    events = events_in(root, header, read_rows(root, reading, wanted))
-    first, second = len(open_rows), len(open_rows) + len(recent_rows)
-    fitness: defaultdict[str, list[float]] = defaultdict(list)
-    scored = zip(births[has_fitness], told["fitness"].drop_null().to_pylist(), strict=True)
-    for birth, value in scored:
-        fitness[digests[birth]].append(value)
+    groups = [open_rows, recent_rows, failed_rows, rest]
+    events = events_in(root, header, read_rows(root, reading, np.concatenate(groups).tolist()))
+    first, second, third = np.cumsum([len(group) for group in groups[:3]]).tolist()
+    budgets = asked["budget"].fill_null(budget_of(header)).to_numpy()[births[has_fitness]]
+    scored = told.take(has_fitness)
+    reached, fitness = _standings(
+        [digests[birth] for birth in births[has_fitness]],
+        scored["steps"].to_numpy(),
+        budgets,
+        scored["fitness"].to_pylist(),
+    )
     past = Past(
         births=len(asked_rows),
         duplicates=sum(asked["duplicates"].to_pylist()),
         asked=Counter(digests),
+        reached=reached,
         fitness=fitness,
+        arrivals=_arrivals(scored, budgets),
         waiting=tuple(cast("list[Asked]", events[:first])),
         recent=tuple(cast("list[Asked]", events[first:second])),
+        failed=tuple(cast("list[Asked]", events[second:third])),
         totals=_totals(told),
     )
-    return past, events[second:]
+    return past, events[third:]
 
 
 def _check(root: Path, asked: Numbers, told: Numbers) -> None:
@@ -165,6 +192,49 @@ def _check(root: Path, asked: Numbers, told: Numbers) -> None:
         raise RecordError(
             f"{root}: the record contradicts itself: birth {told.max()} was told but never asked."
         )
+
+
+def _standings(
+    digests: Sequence[str], steps: Numbers, budgets: Numbers, values: Sequence[float]
+) -> tuple[dict[str, int], dict[str, list[float]]]:
+    """How far each digest came, and its fitness there.
+
+    Args:
+        digests: (F,) of the evaluations with a fitness, in the order of telling.
+        steps: (F,) that each made, NaN where nobody wrote them down.
+        budgets: (F,) that each had.
+        values: (F,) the fitness.
+    """
+    made = np.where(np.isnan(steps), budgets, steps).astype(np.int64) if len(steps) else steps
+    reached: dict[str, int] = {}
+    fitness: dict[str, list[float]] = defaultdict(list)
+    for digest, step, value in zip(digests, made.tolist(), values, strict=True):
+        before = reached.get(digest, -1)
+        if step > before:
+            reached[digest], fitness[digest] = step, [value]
+        elif step == before:
+            fitness[digest].append(value)
+    return reached, fitness
+
+
+def _arrivals(scored: pa.Table, budgets: Numbers) -> Arrivals:
+    """What `Arrivals.add` makes of each evaluation, by whole columns."""
+    arrivals = Arrivals()
+    lists = scored["rung_steps"].combine_chunks()
+    owner = pc.list_parent_indices(lists).to_numpy()
+    if not len(owner):
+        return arrivals
+    steps = pc.list_flatten(lists).to_numpy()
+    metrics = pc.list_flatten(scored["rung_metrics"].combine_chunks()).to_numpy()
+    # See `Told.rung_fitness`.
+    ends = scored.select(["metric", "fitness"])
+    negated = np.signbit(ends["metric"].to_numpy()) != np.signbit(ends["fitness"].to_numpy())
+    fitness = np.where(negated[owner], -metrics, metrics)
+    for budget in np.unique(budgets[owner]).tolist():
+        for step in np.unique(steps[budgets[owner] == budget]).tolist():
+            there = fitness[(budgets[owner] == budget) & (steps == step)]
+            arrivals.at[budget, step] = np.sort(there).tolist()
+    return arrivals
 
 
 def _totals(told: pa.Table) -> Totals:

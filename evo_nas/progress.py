@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from evo_nas.events import Told
+from evo_nas.events import SCORED, Told
 from evo_nas.loop import Budget, Clock
 from evo_nas.past import Totals
 from evo_nas.strategies import Strategy
@@ -44,7 +44,7 @@ class ProgressLine:
         for event in events:
             self.totals.add(event)
             self.told_here += 1
-            if event.status != "ok" and self.totals.statuses[event.status] == 1:
+            if event.status not in SCORED and self.totals.statuses[event.status] == 1:
                 last = event.message.strip().splitlines()[-1:] or [""]
                 self._line(f"first failure {event.status!r} (birth {event.birth}): {last[0]}")
         self._warn_if_all_failed()
@@ -75,7 +75,9 @@ class ProgressLine:
         parts = [f"{done}{limit} evaluations"]
         parts.append("best -" if best is None else f"best {best:.4f} {self.unit}".rstrip())
         parts.append(f"{hour:,.0f}/hour")
-        failures = {k: n for k, n in sorted(self.totals.statuses.items()) if k != "ok"}
+        failures = {k: n for k, n in sorted(self.totals.statuses.items()) if k not in SCORED}
+        if stopped := self.totals.statuses["stopped"]:
+            parts.append(f"stopped {stopped}")
         parts.append("failed " + (", ".join(f"{k} {n}" for k, n in failures.items()) or "0"))
         parts.append(f"duplicates avoided {self.strategy.history.duplicates}")
         parts.append(f"ETA {self._eta(done, hour)}")
@@ -99,7 +101,7 @@ class ProgressLine:
     def _warn_if_all_failed(self) -> None:
         done, statuses = self.totals.told, self.totals.statuses
         size = getattr(self.strategy, "size", 10)
-        if not self._warned and done >= size and not statuses["ok"]:
+        if not self._warned and done >= size and not any(statuses[k] for k in SCORED):
             self._warned = True
             kinds = ", ".join(f"{k} {n}" for k, n in sorted(statuses.items()))
             self._line(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,29 +12,24 @@ import numpy as np
 
 from evo_nas import __version__
 from evo_nas.births import Births, read_births
-from evo_nas.compare import (
-    Comparison,
-    comparison_seconds,
-    same_comparison,
-    times_opened,
-)
-from evo_nas.comparing import run_comparison
+from evo_nas.comparison.reading import Comparison
+from evo_nas.comparison.running import Stages, same_comparison
+from evo_nas.comparison.terms import comparison_seconds, quick_terms
 from evo_nas.config import differences, from_dict, resolved, to_dict, with_overrides
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
-from evo_nas.events import Told
 from evo_nas.interrupt import Interrupt
-from evo_nas.loop import Budget, Clock, Loop, Reason
-from evo_nas.order import order_of
-from evo_nas.past import COLUMNS, past_of
-from evo_nas.progress import ProgressLine
+from evo_nas.loop import Reason
+from evo_nas.past import COLUMNS
 from evo_nas.record import (
     Header,
     Record,
     create_run,
     now,
     open_run,
+    read_header,
 )
+from evo_nas.searching import search_in
 from evo_nas.sessions import last_config, merged, note_session
 from evo_nas.setting import (
     load,
@@ -46,7 +39,6 @@ from evo_nas.setting import (
     refuse_other_engine,
 )
 from evo_nas.strategies import make_strategy
-from workers.messages import Part
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -90,6 +82,8 @@ def start(config: SearchConfig) -> Outcome:
     _require_budget(config)
     config = resolved(_with_absolute_data(config))
     make_strategy(config)  # refuses a search space or limits that cannot work, before any file
+    for earlier in config.evolution.warm_start:
+        read_header(earlier)  # refuses what is no run
     _refuse_unknown_names(config)
     _refuse_undetermined(config)
     engine = prepare_engine(config)
@@ -135,7 +129,7 @@ def resume(
         if wanted is not None:
             # The population was fixed by the budget the run began with, not by a raised one.
             begun = from_dict(record.header.config, f"{directory}/run.json")
-            different = differences(config, resolved(wanted, begun.budget))
+            different = differences(config, resolved(_with_absolute_data(wanted), begun.budget))
             if different:
                 raise SearchError(
                     f"{directory} was written with another configuration:\n  "
@@ -158,99 +152,25 @@ def resume(
         return _session(config, record, task)
 
 
-def compare_run(
-    directory: str | Path, overrides: dict[str, Any], part: Part
-) -> tuple[Comparison | None, bool]:
-    """Compare the best cells of a run with the baselines, on a part of the data.
-
-    Returns:
-        The comparison (None if the run holds no finished evaluation), and whether it was
-        interrupted.
-    """
-    header, births, warnings = read_births(directory)
-    config = with_overrides(last_config(directory, header), **overrides)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    opened = times_opened(Path(directory), "test") if part == "test" else 0
-    if opened:
-        print(
-            f"warning: the test part of this run was opened before ({opened}x). A cell chosen "
-            "after looking at it is no longer an honest result.",
-            file=sys.stderr,
-        )
-    # A new comparison may be trained by another engine than the search; its rows are by one.
-    about = replace(header, engine=prepare_engine(config, births.engines))
-    task = load_same_data(config, header)
-    with Interrupt() as interrupt, pool_of(config, task) as pool:
-        result = run_comparison(config, Path(directory), about, births, task, pool, interrupt, part)
-        return result, interrupt.requested
-
-
 def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
     directory, header = record.directory, record.header
-    strategy = make_strategy(config)
-    # What a raised budget would have asked for among the last results is found by replaying them.
-    later = config.evolution.lag if config.evolution.deterministic else 0
-    past, rest = past_of(directory, header, record.reading, strategy.memory, later)
-    strategy.restore(past)
-    totals = past.totals
-    for event in rest:
-        if isinstance(event, Told):
-            totals.add(event)
-    clock = Clock(before=totals.elapsed)
-    budget = Budget(config.budget.evaluations, _seconds(config))
-    line = ProgressLine(strategy, budget, clock, header.unit, header.higher_is_better, totals)
+
+    def kept(mean_seconds: float, capacity: int) -> float:
+        return comparison_seconds(config.compare, mean_seconds, capacity)
+
     comparison = None
     with Interrupt() as interrupt, pool_of(config, task) as pool:
-
-        def asking_budget() -> Budget:
-            """The budget less what the comparison and the evaluations in flight will take."""
-            if budget.seconds is None:
-                return budget
-            kept = comparison_seconds(config.compare, totals.mean_seconds, pool.capacity)
-            return replace(budget, seconds=budget.seconds - kept - totals.mean_seconds)
-
-        def on_told(events: Sequence[Told]) -> None:
-            line.told(events)
-            loop.budget = asking_budget()
-
-        loop = Loop(
-            strategy=strategy,
-            pool=pool,
-            saver=record,
-            order=order_of(config, header.engine),
-            training=config.training,
-            budget=asking_budget(),
-            waiting=deque(past.waiting),
-            clock=clock,
-            interrupt=interrupt,
-            grace_seconds=config.workers.grace_seconds,
-            on_told=on_told,
-            on_tick=line.show,
-        )
-        loop.catch_up(rest)
-        in_flight = len(loop.waiting) - len(loop.unsaved)
-        if totals.told or in_flight:
-            print(
-                f"resuming {directory}: {totals.told} evaluations recorded, "
-                f"{in_flight} in flight will be run again",
-                file=sys.stderr,
-            )
-        clock.restart()
-        reason = loop.run()
-        line.end()
+        reason, note = search_in(config, record, pool, interrupt, kept)
         _, births, _ = read_births(directory)
         if reason != "interrupted" and config.compare.seeds > 0:
-            comparison = same_comparison(config, directory, births) or run_comparison(
-                config, directory, header, births, task, pool, interrupt
-            )
+            terms = quick_terms(config)
+            comparison = same_comparison(directory, terms, births)
+            if comparison is None:
+                stages = Stages(config, directory, header, births, task, pool, interrupt)
+                comparison = stages.run(terms)
             if interrupt.requested:
                 reason = "interrupted"
-    return Outcome(directory, header, births, reason, comparison, config, loop.note)
-
-
-def _seconds(config: SearchConfig) -> float | None:
-    return None if config.budget.hours is None else 3600 * config.budget.hours
+    return Outcome(directory, header, births, reason, comparison, config, note)
 
 
 def _require_budget(config: SearchConfig) -> None:
@@ -301,6 +221,8 @@ def _refuse_vanishing(directory: str) -> None:
 
 def _with_absolute_data(config: SearchConfig) -> SearchConfig:
     """Paths made absolute, so that a run can be resumed from another directory."""
+    runs = tuple(str(Path(run).resolve()) for run in config.evolution.warm_start)
+    config = replace(config, evolution=replace(config.evolution, warm_start=runs))
     data = config.task.data
     if data is None or not Path(data).exists():
         return config

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evo_nas import compare
+from evo_nas.comparison.entrants import mean_metric
+from evo_nas.comparison.output import as_json, table
 from evo_nas.lineage import best
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ def outcome_text(outcome: Outcome) -> str:
     header = outcome.header
     unit = f" ({header.unit})" if header.unit else ""
     leaders = best(outcome.births, BEST)
+    stops = bool(outcome.births.stopped.any())
     lines = [f"{outcome.directory}: {_counts(outcome)}"]
     if not leaders:
         lines.append(f"no candidate finished well. See: {command('status', outcome.directory)}")
@@ -32,18 +32,18 @@ def outcome_text(outcome: Outcome) -> str:
         "",
         f"best cells of the search, by {header.metric}{unit} on the validation part "
         "(the mean of so many evaluations)",
-        f"{'birth':>6} {'digest':<9} {'metric':>9} {'of':>3} {'parameters':>11} "
-        f"{'generation':>11}  mutation",
+        f"{'birth':>6} {'digest':<9} {'metric':>9} {'of':>3} {'at step ' * stops}"
+        f"{'parameters':>11} {'generation':>11}  mutation",
     ]
     for row in leaders:
         name = str(row.mutation.get("name", ""))
         lines.append(
-            f"{row.birth:>6} {row.digest[:8]:<9} {compare.mean_metric(row, header):>9.4f} "
-            f"{row.evaluations:>3} "
+            f"{row.birth:>6} {row.digest[:8]:<9} {mean_metric(row, header):>9.4f} "
+            f"{row.evaluations:>3} {f'{row.steps:>7} ' * stops}"
             f"{row.parameters:>11,} {row.generation:>11}  {row.operator} {name}".rstrip()
         )
     if outcome.comparison is not None:
-        lines += ["", compare.table(outcome.comparison)]
+        lines += ["", table(outcome.comparison)]
     winner = leaders[0].birth
     lines += [
         "",
@@ -57,7 +57,7 @@ def outcome_text(outcome: Outcome) -> str:
 
 def any_finished(outcome: Outcome) -> bool:
     """Whether any evaluation of the run has a metric."""
-    return bool(outcome.births.ok.any())
+    return bool(outcome.births.scored.any())
 
 
 def outcome_json(outcome: Outcome) -> dict[str, Any]:
@@ -71,24 +71,15 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
                 "birth": row.birth,
                 "digest": row.digest,
                 "metric": row.metric,
+                "steps": row.own_steps,
                 "parameters": row.parameters,
                 "generation": row.generation,
                 "mutation": row.mutation,
             }
             for row in best(outcome.births, BEST)
         ],
-        "comparison": None
-        if outcome.comparison is None
-        else json.loads(comparison_json(outcome.comparison)),
+        "comparison": None if outcome.comparison is None else as_json(outcome.comparison),
     }
-
-
-def comparison_json(comparison: compare.Comparison) -> str:
-    """A comparison as JSON."""
-    document = dataclasses.asdict(comparison) | {"directory": str(comparison.directory)}
-    for row, entry in zip(comparison.rows, document["rows"], strict=True):
-        entry |= {"mean": row.mean, "deviation": row.deviation}
-    return json.dumps(document, indent=2)
 
 
 def command(name: str, directory: Path) -> str:
@@ -103,7 +94,9 @@ def command(name: str, directory: Path) -> str:
 
 def _counts(outcome: Outcome) -> str:
     births = outcome.births
-    return f"{births.evaluated} evaluations, {births.failed} failed ({outcome.reason})"
+    stopped = int(births.stopped.sum())
+    stops = f"{stopped} stopped at a hurdle, " if stopped else ""
+    return f"{births.evaluated} evaluations, {stops}{births.failed} failed ({outcome.reason})"
 
 
 def _more(outcome: Outcome) -> str:

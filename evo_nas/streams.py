@@ -18,6 +18,8 @@ class Stream(IntEnum):
     CANDIDATE = 0
     TRAINING = 1
     COMPARISON = 2
+    TUNING = 3
+    CONTROL = 4
 
 
 def generator(seed: int, stream: Stream, number: int) -> np.random.Generator:

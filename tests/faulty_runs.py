@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from evo_nas.compare import folders_of, read_comparison
+from evo_nas.comparison.folders import folders_of
+from evo_nas.comparison.reading import read_comparison
 from evo_nas.events import Asked, Event, Told
 from evo_nas.record import HEADER, read_events
 from tests.tiny import SMALL, environment, tiny_text
@@ -144,7 +145,7 @@ def table_of(run: Path) -> list[str]:
     """What the last comparison of a run says."""
     comparison = read_comparison(folders_of(run)[-1])
     assert comparison.complete
-    return [repr(row) for row in comparison.rows]
+    return [repr(replace(row, seconds=None)) for row in comparison.rows]
 
 
 def assert_saved(run: Path, reported: Sequence[int]) -> None:

@@ -21,7 +21,7 @@ from naive_lineage import (
 
 from evo_nas.births import COLUMNS, Births, Source, births_in, births_of, read_births
 from evo_nas.errors import LineageError, RecordError
-from evo_nas.events import Asked, Event, Told
+from evo_nas.events import SCORED, Asked, Event, Told
 from evo_nas.lineage import best, children, entries, entries_at, mutation_table
 from evo_nas.record import Record, create_run
 from evo_nas.record.reading import read_events, read_rows, read_table
@@ -54,12 +54,14 @@ def candidates(draw: st.DrawFn, birth: int, parents: Sequence[int]) -> Asked:
 
 @st.composite
 def results(draw: st.DrawFn, birth: int) -> Told:
-    status = draw(st.sampled_from(["ok", "ok", "ok", "diverged", "error"]))
+    status = draw(st.sampled_from(["ok", "ok", "ok", "stopped", "stopped", "diverged", "error"]))
+    steps = {"ok": st.sampled_from([None, 400]), "stopped": st.sampled_from([40, 120])}
+    scored = status in SCORED
     return Told(
         birth=birth,
         status=status,
-        metric=draw(NUMBERS) if status == "ok" else None,
-        fitness=draw(NUMBERS) if status == "ok" else None,
+        metric=draw(NUMBERS) if scored else None,
+        fitness=draw(NUMBERS) if scored else None,
         message=f"message of {birth}",
         curve=((20, 1.5),),
         parameters=draw(st.integers(0, 2**40)),
@@ -67,6 +69,7 @@ def results(draw: st.DrawFn, birth: int) -> Told:
         worker="w",
         engine=draw(st.sampled_from(["", "torch", "native/avx512"])),
         finished=draw(st.floats(0, 1000)),
+        steps=draw(steps.get(status, st.sampled_from([None, 7, 130]))),
     )
 
 
@@ -104,9 +107,9 @@ def test_columns_say_what_a_computation_birth_by_birth_says(events: list[Event])
         assert found == [one for one in expected if one.parent == entry.birth]
     told = [event for event in events if isinstance(event, Told)]
     assert births.evaluated == len(told)
-    assert births.failed == sum(event.status != "ok" for event in told)
+    assert births.failed == sum(event.fitness is None for event in told)
     assert set(births.engines) == {event.engine for event in told} - {""}
-    means = {entry.digest: entry.fitness for entry in expected}
+    means = {entry.digest: entry.fitness for entry in expected if entry.status == "ok"}
     assert {digest: births.mean_fitness(digest) for digest in "abcdef"} == {
         digest: means.get(digest) for digest in "abcdef"
     }

@@ -15,6 +15,7 @@ from evo_nas.config import (
     BudgetConfig,
     ConfigError,
     EvolutionConfig,
+    RungsConfig,
     SearchConfig,
     differences,
     from_dict,
@@ -24,6 +25,7 @@ from evo_nas.config import (
     with_overrides,
 )
 from evo_nas.config_tables import RANGES, TABLES
+from evo_nas.record.header import read_header
 from workers.messages import Training
 
 
@@ -65,6 +67,8 @@ def test_every_table_is_read(tmp_path: Path) -> None:
         activations = ["tanh", "sigmoid"]
         [evolution]
         strategy = "random"
+        [rungs]
+        fractions = [0.1, 0.5]
         [budget]
         hours = 2
         [workers]
@@ -79,6 +83,7 @@ def test_every_table_is_read(tmp_path: Path) -> None:
     assert config.training == Training(hidden_size=32, learning_rate=1.0)
     assert config.space == {"max_states": 2, "activations": ["tanh", "sigmoid"]}
     assert config.evolution.strategy == "random"
+    assert config.rungs == RungsConfig(fractions=(0.1, 0.5))
     assert config.budget == BudgetConfig(hours=2.0)
     assert config.workers.workers == 0
     assert config.compare.baselines == ("gru",)
@@ -102,6 +107,16 @@ def test_every_table_is_read(tmp_path: Path) -> None:
             "[training] dropout is 1.5, but must be at least 0 and below 1.",
         ),
         ("[training]\nsteps = 0", "[training] steps is 0, but must be at least 1."),
+        ("[rungs]\nfractions = 0.1", "[rungs] fractions is 0.1, but must be a list of numbers."),
+        (
+            "[rungs]\nfractions = [0.1, 1]",
+            "[rungs] fractions is 1, but must be above 0 and below 1.",
+        ),
+        (
+            "[rungs]\nfractions = [0.3, 0.1]",
+            "[rungs] fractions is [0.3, 0.1], but must ascend.",
+        ),
+        ("[rungs]\nkeep = 0", "[rungs] keep is 0, but must be above 0 and at most 1."),
         (
             "[evolution]\nidentity_rate = -0.1",
             "[evolution] identity_rate is -0.1, but must be at least 0 and at most 1.",
@@ -229,6 +244,8 @@ def test_a_wrong_flag_is_refused_under_its_own_name() -> None:
     assert str(caught.value) == "--sample-size is 0, but must be at least 1."
     with pytest.raises(TypeError, match="Did you mean 'population'"):
         with_overrides(SearchConfig(), popullation=3)
+    with pytest.raises(ConfigError, match=r"^--rungs: fractions is \[0.3, 0.1\], but must ascend"):
+        with_overrides(SearchConfig(), rungs=(0.3, 0.1))
 
 
 def test_differences_name_what_a_resume_may_not_change() -> None:
@@ -239,6 +256,8 @@ def test_differences_name_what_a_resume_may_not_change() -> None:
         population=20,
         seed=1,
         task="forecasting",
+        rungs=(0.1, 0.3),
+        keep=0.5,
     )
     assert differences(run, now) == [
         "task.kind: 'text' in the run, 'forecasting' now",
@@ -246,6 +265,8 @@ def test_differences_name_what_a_resume_may_not_change() -> None:
         "training.steps: 400 in the run, 800 now",
         "space.max_nodes: not set in the run, 32 now",
         "evolution.population: 50 in the run, 20 now",
+        "rungs.fractions: [] in the run, [0.1, 0.3] now",
+        "rungs.keep: 0.36 in the run, 0.5 now",
         "seed: 0 in the run, 1 now",
     ]
 
@@ -295,3 +316,15 @@ def test_the_header_holds_every_default() -> None:
     assert document["evolution"]["population"] == 50
     assert document["training"]["steps"] == 400
     assert tomllib.loads("seed = 0")["seed"] == document["seed"]
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_run_that_knew_no_rungs_has_none_whatever_the_default_is_now(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RungsConfig.__init__, "__defaults__", ((0.1, 0.3), 0.36, 2))
+    assert SearchConfig().rungs.fractions == (0.1, 0.3)
+    assert from_dict(to_dict(SearchConfig())).rungs.fractions == (0.1, 0.3)
+    header = read_header(Path(__file__).parent / "formats" / version)
+    assert "rungs" not in header.config
+    assert from_dict(header.config).rungs.fractions == ()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.compare import folders_of
+from evo_nas.comparison.folders import folders_of
 from evo_nas.errors import RecordError
 from evo_nas.past import COLUMNS
 from evo_nas.record import open_run, read_events

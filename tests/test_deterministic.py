@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo_nas.config import to_dict
-from evo_nas.config_tables import BudgetConfig, EvolutionConfig, SearchConfig
+from evo_nas.config_tables import BudgetConfig, EvolutionConfig, RungsConfig, SearchConfig
 from evo_nas.events import Event, Told
 from evo_nas.interrupt import Interrupt
 from evo_nas.loop import Budget, Clock, Loop
@@ -25,6 +25,7 @@ from evo_nas.record.header import HEADER
 from evo_nas.record.sealed import sealed, unsealed
 from evo_nas.strategies import make_strategy
 from tests.free_pool import FreePool, failing
+from tests.rung_results import climbed
 from tests.test_record import header
 from tests.tiny import arguments, evo_nas
 from workers.messages import failed
@@ -45,12 +46,19 @@ def without_clock(events: list[Event]) -> list[Event]:
     ]
 
 
-def session(run: Path, pool: FreePool, evaluations: int, stop_after: int | None = None) -> None:
+def session(
+    run: Path,
+    pool: FreePool,
+    evaluations: int,
+    stop_after: int | None = None,
+    rungs: RungsConfig = CONFIG.rungs,
+) -> None:
     """Begin a run or go on with it; with ``stop_after``, die after so many segments."""
+    config = replace(CONFIG, rungs=rungs)
     if not (run / HEADER).exists():
-        create_run(run, replace(header(), config=to_dict(CONFIG), engine="free"), 4).close()
+        create_run(run, replace(header(), config=to_dict(config), engine="free"), 4).close()
     with open_run(run, COLUMNS, 4) as record:
-        strategy = make_strategy(CONFIG)
+        strategy = make_strategy(config)
         lag = CONFIG.evolution.lag
         past, rest = past_of(run, record.header, record.reading, strategy.memory, lag)
         strategy.restore(past)
@@ -121,6 +129,27 @@ def test_neither_the_number_of_workers_nor_their_speed_nor_deaths_change_the_his
         assert repr(found) == repr(expected)
 
 
+@settings(max_examples=4, deadline=None)
+@given(capacity=st.integers(1, 5), seed=st.integers(0, 2**32), deaths=st.lists(st.integers(0, 6)))
+def test_nor_do_they_change_it_where_trainings_are_stopped_at_hurdles(
+    capacity: int, seed: int, deaths: list[int]
+) -> None:
+    rungs = RungsConfig(fractions=(0.1, 0.3), least=2)
+    with tempfile.TemporaryDirectory() as folder:
+        one, run = Path(folder) / "one", Path(folder) / "run"
+        session(one, FreePool(1, score=climbed), 40, rungs=rungs)
+        expected = without_clock(read_events(one)[0])
+        stops = [e for e in expected if isinstance(e, Told) and e.status == "stopped"]
+        assert {event.steps for event in stops} == {40, 120}
+        for segments in [*deaths, None]:
+            pool = FreePool(capacity, random.Random(seed), score=climbed)
+            try:
+                session(run, pool, 40, segments, rungs=rungs)
+            except Died:
+                seed += 1
+        assert repr(without_clock(read_events(run)[0])) == repr(expected)
+
+
 def test_a_raised_budget_asks_for_the_candidates_it_would_have_asked_for_from_the_start(
     tmp_path: Path,
 ) -> None:
@@ -179,8 +208,20 @@ def searched(folder: Path, workers: int, *more: str, run: str | None = None) -> 
     return without_clock(events + read_events(folder / run / "comparisons" / "001")[0])
 
 
-def test_no_worker_and_two_workers_write_the_same_record(tmp_path: Path) -> None:
-    assert repr(searched(tmp_path, 0)) == repr(searched(tmp_path, 2))
+@pytest.mark.parametrize(
+    "rungs",
+    [
+        pytest.param(("--rungs", "0.25,0.5"), id="rungs"),
+        pytest.param((), id="whole", marks=pytest.mark.slow),
+    ],
+)
+def test_no_worker_and_two_workers_write_the_same_record(
+    tmp_path: Path, rungs: tuple[str, ...]
+) -> None:
+    expected = searched(tmp_path, 0, *rungs)
+    assert repr(searched(tmp_path, 2, *rungs)) == repr(expected)
+    stops = sum(isinstance(event, Told) and event.status == "stopped" for event in expected)
+    assert (stops > 4) == bool(rungs)
 
 
 @pytest.mark.slow

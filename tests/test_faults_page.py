@@ -17,6 +17,7 @@ WHOLE = (
     "test_damage.py",
     "test_disk_limits.py",
     "test_kills.py",
+    "test_kills_of_comparisons.py",
     "test_kills_of_resumes.py",
     "test_pool_faults.py",
     "test_pool_faults_device.py",

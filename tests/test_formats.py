@@ -44,7 +44,8 @@ def test_a_run_of_any_format_is_read_without_changing_a_byte(run: Path) -> None:
     assert [event.birth for event in asked] == list(range(14))
     assert [event.birth for event in told] == list(range(14))
     assert {event.budget for event in asked} == {4}
-    assert {event.status for event in told} == {"ok", "diverged"}
+    stops = {"stopped"} if int(run.name) >= 3 else set()
+    assert {event.status for event in told} == {"ok", "diverged"} | stops
     assert all(Genome.from_json(event.genome).digest == event.digest for event in asked)
     for words in (["status"], ["lineage"], ["lineage", "--mutations"], ["compare", "--last"]):
         read = evo_nas(words[0], str(run), *words[1:])

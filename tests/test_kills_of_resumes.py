@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evo_nas.compare import folders_of
+from evo_nas.comparison.folders import folders_of
 from evo_nas.events import Asked, Told
 from evo_nas.record import read_events
 from evo_nas.record.header import HEADER, VERSION

@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo_nas.config import to_dict
-from evo_nas.config_tables import BudgetConfig, EvolutionConfig, SearchConfig
+from evo_nas.config_tables import BudgetConfig, EvolutionConfig, RungsConfig, SearchConfig
 from evo_nas.events import Asked, Event
 from evo_nas.past import COLUMNS, Past, Totals, past_of
 from evo_nas.record import RecordError, create_run, open_run, read_events
 from evo_nas.strategies import Strategy, make_strategy
 from tests.replaying import replayed
+from tests.rung_results import outcome
 from tests.test_evolution import told
 from tests.test_record import asked, header
 
@@ -28,8 +29,13 @@ CONFIG = SearchConfig(
 )
 
 
+RUNGS = RungsConfig(fractions=(0.1, 0.3), keep=0.5, least=2)
+
+
 def searched(strategy: Strategy, births: int, rng: random.Random) -> Iterator[list[Event]]:
-    """Events of a search in which results come in any order and some candidates fail."""
+    """Events of a search in which results come in any order and some candidates fail, and some are
+    stopped if there are rungs."""
+    higher_is_better = rng.random() < 0.5
     running: list[Asked] = []
     for _ in range(births):
         group: list[Event] = []
@@ -39,7 +45,10 @@ def searched(strategy: Strategy, births: int, rng: random.Random) -> Iterator[li
             group.append(running[-1])
         for _ in range(rng.randint(0, 2)):
             candidate = running.pop(rng.randrange(len(running)))
-            result = told(candidate, None if rng.random() < 0.2 else rng.uniform(-3, -1))
+            if candidate.hurdles:
+                result = outcome(candidate, rng, higher_is_better)
+            else:
+                result = told(candidate, None if rng.random() < 0.2 else rng.uniform(-3, -1))
             strategy.tell(result)
             group.append(result)
         if group:
@@ -61,40 +70,49 @@ def state(strategy: Strategy) -> dict[str, object]:
         "duplicates": history.duplicates,
         "asked": dict(history.asked),
         "fitness": dict(history.fitness),
+        "reached": history.reached,
+        "arrivals": dict(history.arrivals.at),
         "running": {birth: one.asked for birth, one in history.running.items()},
         "population": [(one.asked, one.fitness.values) for one in population],
         "next": strategy.ask(),
     }
 
 
-@pytest.mark.parametrize("kind", ["regularized", "random"])
+@pytest.mark.parametrize("kind", ["regularized", "random", "guided", "non_ageing", "nsga2"])
 @settings(max_examples=15, deadline=None)
 @given(
+    rungs=st.sampled_from([RungsConfig(), RUNGS]),
     births=st.integers(1, 40),
     every=st.integers(1, 9),
     seed=st.integers(0, 2**32),
     later=st.integers(0, 9),
 )
 def test_the_sum_of_a_record_leaves_a_strategy_where_a_replay_does(
-    kind: str, births: int, every: int, seed: int, later: int
+    kind: str, rungs: RungsConfig, births: int, every: int, seed: int, later: int
 ) -> None:
-    config = replace(CONFIG, evolution=replace(CONFIG.evolution, strategy=kind))
+    if kind == "nsga2":
+        rungs = RungsConfig()  # which it refuses
+    config = replace(CONFIG, evolution=replace(CONFIG.evolution, strategy=kind), rungs=rungs)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         live = make_strategy(config)
         recorded(run, searched(live, births, random.Random(seed)), every)
         strategy = make_strategy(config)
         with open_run(run, COLUMNS) as record:
-            past, rest = past_of(run, record.header, record.reading, strategy.memory, later)
+            past, rest = past_of(
+                run, record.header, record.reading, strategy.memory, later, strategy.failures
+            )
         strategy.restore(past)
         replayed(strategy, rest)
         slow = replayed(make_strategy(config), read_events(run)[0])
         assert state(strategy) == state(slow) == state(live)
 
 
-def test_the_totals_are_those_of_every_result(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rungs", [RungsConfig(), RUNGS], ids=["whole", "rungs"])
+def test_the_totals_are_those_of_every_result(tmp_path: Path, rungs: RungsConfig) -> None:
     run = tmp_path / "run"
-    recorded(run, searched(make_strategy(CONFIG), 40, random.Random(5)), 4)
+    strategy = make_strategy(replace(CONFIG, rungs=rungs))
+    recorded(run, searched(strategy, 40, random.Random(5)), 4)
     totals = Totals()
     for event in read_events(run)[0]:
         if not isinstance(event, Asked):
@@ -103,6 +121,7 @@ def test_the_totals_are_those_of_every_result(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(totals.seconds)
     assert replace(found, seconds=0.0) == replace(totals, seconds=0.0)
     assert found.told == totals.told > 10
+    assert (found.statuses["stopped"] > 0) == bool(rungs.fractions)
 
 
 def sum_of(run: Path) -> Past:

@@ -70,18 +70,21 @@ def _run(
     started = time.perf_counter()
     kind: FailureKind = "error"
     message = "the evaluator ended without a result."
+    steps = 0
     try:
         for item in evaluator(request, task, worker):
             if not isinstance(item, Progress):
                 return checked(request, item, worker, time.perf_counter() - started)
-            yield Progress(request.birth, int(item.step), int(item.steps), float(item.loss))
+            steps = int(item.step)
+            yield Progress(request.birth, steps, int(item.steps), float(item.loss))
     except Exception as error:
         message = tail(error)
         if breaks_the_device(error):
             return Unusable(message)
         if is_out_of_memory(error):
             kind = "out_of_memory"
-    return failed(request, kind, message, worker=worker, seconds=time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return failed(request, kind, message, worker=worker, seconds=seconds, steps=steps)
 
 
 def checked(request: Request, value: object, worker: str, seconds: float) -> Result:
@@ -120,14 +123,45 @@ def _checked(request: Request, value: object, worker: str) -> Result:
         "seconds": float(value.seconds),
         "worker": worker,
         "engine": str(value.engine),
+        "steps": None if value.steps is None else int(value.steps),
+        "rungs": tuple((int(step), float(metric)) for step, metric in value.rungs),
     }
+    _check_rungs(request, value, known["steps"], known["rungs"])
     if value.failure is not None:
         return _checked_failure(request, value, value.failure, known)
     metric, fitness = _number(value.metric, "metric"), _number(value.fitness, "fitness")
     for name, number in (("metric", metric), ("fitness", fitness)):
         if not math.isfinite(number):
             return failed(request, "diverged", f"the {name} is {number}.", **known)
-    return Result(request.birth, request.seed, metric, fitness, None, **known)
+    return Result(
+        request.birth, request.seed, metric, fitness, None, stopped=value.stopped, **known
+    )
+
+
+def _check_rungs(
+    request: Request, value: Result, steps: int | None, rungs: tuple[tuple[int, float], ...]
+) -> None:
+    """Whether an evaluation came to the hurdles it was given, and ended at one of them or not."""
+    budget, at = request.training.steps, [step for step, _ in request.hurdles]
+    come = [step for step, _ in rungs]
+    if come != at[: len(come)] or not all(math.isfinite(metric) for _, metric in rungs):
+        raise _Broken(
+            "error", f"the evaluator gave the rungs {rungs!r}, but the hurdles stand at {at}."
+        )
+    if value.stopped:
+        if value.failure is not None or not rungs or (steps, value.metric) != rungs[-1]:
+            raise _Broken(
+                "error",
+                f"the evaluator says it was stopped after {steps} steps at metric "
+                f"{value.metric!r}, but the rungs it came to are {rungs!r}; a stopped result has "
+                "the step and the metric of the last.",
+            )
+    elif value.failure is None and (steps not in (None, budget) or come != at):
+        raise _Broken(
+            "error",
+            f"the evaluator ended after {steps} of {budget} steps, measured at {come} of {at}, "
+            "and says neither that it was stopped nor that it failed.",
+        )
 
 
 def _checked_failure(

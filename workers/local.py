@@ -90,7 +90,7 @@ class LocalPool:
                 if limit is not None and seconds > limit:
                     message = f"the evaluation took longer than {limit:g} s."
                     known = {"curve": tuple(curve), "seconds": seconds, "worker": WORKER}
-                    return failed(request, "timed_out", message, **known)
+                    return failed(request, "timed_out", message, steps=item.step, **known)
         raise AssertionError("an evaluation ends with its result")
 
 

@@ -26,6 +26,8 @@ class Training:
         schedule: ``cosine`` decays to zero over ``steps``; ``constant`` does not.
         clip_norm: Upper limit of the gradient norm.
         engine: Engine of the recurrent layers: ``auto``, ``native``, ``torch`` or ``reference``.
+        refuse_dead: Whether a cell whose output is constant or explodes on the first batch, before
+            the first step, counts as diverged and is not trained; see `workers.alive`.
     """
 
     hidden_size: int = 64
@@ -39,6 +41,7 @@ class Training:
     schedule: Literal["cosine", "constant"] = "cosine"
     clip_norm: float = 1.0
     engine: str = "auto"
+    refuse_dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,9 @@ class Request:
         seed: Decides initial weights, order of the data and dropout.
         training: How it is trained.
         part: Which part of the data gives the metric.
+        hurdles: Pairs (step, fitness to reach there), steps ascending and below the budget. The
+            metric is measured at each; the training ends at the first that is not reached. None
+            instead of a fitness lets pass.
     """
 
     birth: int
@@ -58,6 +64,7 @@ class Request:
     seed: int
     training: Training
     part: Part = "validation"
+    hurdles: tuple[tuple[int, float | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,8 @@ class Result:
     Attributes:
         birth: The request's birth.
         seed: The request's seed.
-        metric: The task's metric at the end of the budget; ``None`` exactly if it failed.
+        metric: The task's metric at the end of the budget, or at the hurdle where it was stopped;
+            ``None`` exactly if it failed.
         fitness: Higher is better, finite; ``None`` exactly if ``failure`` is set.
         failure: Why there is no fitness.
         curve: Pairs (step, training loss), steps ascending.
@@ -105,6 +113,9 @@ class Result:
         worker: Name of the worker.
         engine: What trained the model: the engine, of the native one also the variant and whether
             it ran whole steps (``native/avx512 fused``); empty if none did.
+        steps: Optimiser steps that were made; None if nobody counted them.
+        rungs: Pairs (step, metric there) of the hurdles that it came to, steps ascending.
+        stopped: Whether it ended at a hurdle that it did not reach.
     """
 
     birth: int
@@ -117,6 +128,9 @@ class Result:
     seconds: float
     worker: str
     engine: str
+    steps: int | None = None
+    rungs: tuple[tuple[int, float], ...] = ()
+    stopped: bool = False
 
 
 def failed(request: Request, kind: FailureKind, message: str, **known: object) -> Result:
@@ -132,5 +146,8 @@ def failed(request: Request, kind: FailureKind, message: str, **known: object) -
         "seconds": 0.0,
         "worker": "",
         "engine": "",
+        "steps": None,
+        "rungs": (),
+        "stopped": False,
     }
     return Result(**(fields | known))  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ class Job:
     def failed(self, kind: FailureKind, message: str, seconds: float, worker: str) -> Result:
         """The result of a request that its worker gave none for."""
         known = {"curve": tuple(self.curve), "seconds": seconds, "worker": worker}
-        return failed(self.request, kind, message, **known)
+        return failed(self.request, kind, message, steps=self.progress.step, **known)
 
 
 @dataclass(eq=False)

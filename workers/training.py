@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from genomes.canonical import canonical
 from genomes.cost import recurrent_parameters
 from genomes.genome import Genome
+from workers.alive import first_batch, why_dead
 from workers.device_faults import is_out_of_memory
 from workers.engine import engine_for, engine_label
 from workers.engine.native.memory import BUFFERS
 from workers.form import fused_form
 from workers.fused import FusedTrainer
-from workers.messages import Part, Progress, Request, Result, Training, failed
+from workers.hurdles import Rung, check_hurdles, rung_at
+from workers.messages import Progress, Request, Result, Training, failed
 from workers.model import SequenceModel
+from workers.scoring import Diverged, device, measure, on_device, refuse_broken_weights
 from workers.tasks.base import Batch, Task, fitness_of
 
 REPORTS = 20
@@ -33,10 +36,6 @@ CHUNK = 16
 OnProgress = Callable[[Progress], None]
 
 
-class Diverged(ArithmeticError):
-    """The loss or the metric stopped being a finite number."""
-
-
 def evaluate(
     request: Request,
     task: Task,
@@ -46,7 +45,8 @@ def evaluate(
     """Train a genome and score it: an ordinary, deterministic function of its arguments.
 
     The same genome, task, budget, seed and engine give the same bits on the same machine type
-    (``seconds`` aside). Fitness comes from the metric at the end of the budget.
+    (``seconds`` aside). Fitness comes from the metric at the end of the budget, or at the hurdle
+    where the training was stopped. Hurdles that are passed change nothing.
 
     Args:
         request: What to train, and how.
@@ -69,9 +69,11 @@ def evaluate(
 def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progress | Result]:
     """``evaluate`` step by step: progress about every twentieth of the budget, then the result."""
     started = time.perf_counter()
+    check_hurdles(request.hurdles, request.training.steps)
     curve: list[tuple[int, float]] = []
+    rungs: list[Rung] = []
     parameters = 0
-    engine = ""
+    trainer: Trainer | None = None
 
     def known() -> dict[str, object]:
         return {
@@ -79,7 +81,9 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
             "parameters": parameters,
             "seconds": time.perf_counter() - started,
             "worker": worker,
-            "engine": engine,
+            "engine": "" if trainer is None else trainer.label,
+            "steps": 0 if trainer is None else trainer.done,
+            "rungs": tuple((rung.step, rung.metric) for rung in rungs),
         }
 
     # fork_rng leaves the caller's generators as they were, whatever is drawn in here.
@@ -87,15 +91,20 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
         try:
             model = build(request, task)
             parameters = model.parameters_total
+            if request.training.refuse_dead:
+                _refuse_dead(model, task, request)
             trainer = trainer_for(model, task, request.training)
-            engine = trainer.label
-            for progress in train(trainer, task, request):
-                curve.append((progress.step, progress.loss))
+            for item in train(trainer, task, request):
+                if isinstance(item, Rung):
+                    rungs.append(item)
+                    continue
+                curve.append((item.step, item.loss))
                 # Whoever reads the progress may draw random numbers; they must not be ours.
                 own = torch.random.get_rng_state()
-                yield progress
+                yield item
                 torch.random.set_rng_state(own)
-            metric = measure(model, task, request.part)
+            stopped = bool(rungs) and not rungs[-1].passed
+            metric = rungs[-1].metric if stopped else measure(model, task, request.part)
         except Diverged as error:
             yield failed(request, "diverged", str(error), **known())
             return
@@ -111,6 +120,7 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
         metric=metric,
         fitness=fitness,
         failure=None,
+        stopped=stopped,
         **known(),  # type: ignore[arg-type]
     )
 
@@ -163,10 +173,12 @@ class Trainer(Protocol):
     Attributes:
         model: What is trained, in place.
         label: What the record says about how.
+        done: Steps made so far.
     """
 
     model: SequenceModel
     label: str
+    done: int
 
     def run(self, batches: Sequence[Batch], rates: Sequence[float]) -> list[float]:
         """One step for each batch at its learning rate; the losses, up to and including the first
@@ -190,6 +202,7 @@ class TorchTrainer:
             engine_for(layer.engine, layer.weights.device, layer.weights.dtype)
         )
         self.state: Tensor | None = None
+        self.done = 0
 
     def run(self, batches: Sequence[Batch], rates: Sequence[float]) -> list[float]:
         """See :class:`Trainer`."""
@@ -215,6 +228,7 @@ class TorchTrainer:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
         self.optimiser.step()
+        self.done += 1
         # Truncated back-propagation: the next batch may go on from here, its gradient not.
         self.state = final.detach()
         return value
@@ -228,17 +242,18 @@ def trainer_for(model: SequenceModel, task: Task, training: Training) -> Trainer
     return TorchTrainer(model, task, training.clip_norm)
 
 
-def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress]:
-    """Train for the request's number of optimiser steps, reporting the mean loss.
+def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress | Rung]:
+    """Train for the request's number of optimiser steps, reporting the mean loss, or up to the
+    first hurdle that is not reached. Learning rates are those of the whole budget.
 
     Raises:
-        Diverged: If the loss is not finite, naming the step.
+        Diverged: If the loss, or the metric at a hurdle, is not finite, naming the step.
     """
-    training = request.training
+    training, hurdles = request.training, dict(request.hurdles)
     batches = task.training_batches(training.batch_size, np.random.default_rng(request.seed))
     trainer.model.train()
     losses: list[float] = []
-    for first, last, reports in chunks(training.steps):
+    for first, last, reports in chunks(training.steps, hurdles):
         rates = [learning_rate(training, step) for step in range(first, last)]
         chunk = list(itertools.islice(batches, last - first))
         if len(chunk) < last - first:
@@ -251,47 +266,45 @@ def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress]:
             step = first + len(new)
             raise Diverged(f"the training loss is {new[-1]} at step {step} of {training.steps}")
         losses += new
+        if reports or last in hurdles:
+            mean = math.fsum(losses) / len(losses)
+            report = Progress(request.birth, last, training.steps, mean)
         if reports:
-            yield Progress(request.birth, last, training.steps, math.fsum(losses) / len(losses))
+            yield report
             losses = []
-    # Earlier steps show in the next loss; a metric such as accuracy may hide the last one.
-    if not all(bool(p.isfinite().all()) for p in trainer.model.parameters()):
-        raise Diverged(f"a weight is not finite after step {training.steps}, the last")
+        if last in hurdles:
+            rung = rung_at(trainer.model, task, request, last)
+            if not rung.passed and not reports:
+                yield report
+            yield rung
+            if not rung.passed:
+                break
+    else:
+        refuse_broken_weights(trainer.model, f"{training.steps}, the last")
     trainer.release()
 
 
-def chunks(steps: int) -> Iterator[tuple[int, int, bool]]:
-    """Steps [first, last) to run together, and whether a report is due after them."""
-    first = 0
-    for report in range(1, REPORTS + 1):
-        due = -(-report * steps // REPORTS)  # the first step by which so much is done
-        while first < due:
-            last = min(first + CHUNK, due)
-            yield first, last, last == due
-            first = last
+def _refuse_dead(model: SequenceModel, task: Task, request: Request) -> None:
+    reason = why_dead(model, on_device(first_batch(request, task)))
+    if reason is not None:
+        raise Diverged(f"dead before the first step: {reason}. It was not trained")
 
 
-@torch.no_grad()
-def measure(model: SequenceModel, task: Task, part: Part) -> float:
-    """The task's metric over one pass of a part of its data.
+def chunks(steps: int, stops: Collection[int] = ()) -> Iterator[tuple[int, int, bool]]:
+    """Steps [first, last) to run together, and whether a report is due after them.
 
-    Raises:
-        Diverged: If the metric is not finite.
+    Args:
+        steps: The budget.
+        stops: Steps after which something else is due, so that a chunk ends there.
     """
-    model.eval()
-    total, count = 0.0, 0
-    state: Tensor | None = None
-    for batch in task.scoring_batches(part):
-        batch = on_device(batch)
-        prediction, state = model(batch, state if batch.carry_state else None)
-        subtotal, number = task.score(prediction, batch)
-        total, count = total + subtotal, count + number
-    if not count:
-        raise ValueError(f"task {task.name!r}: the {part} part holds nothing to score.")
-    metric = total / count
-    if not math.isfinite(metric):
-        raise Diverged(f"the {part} {task.metric.name} is {metric}")
-    return metric
+    # A report is due at the first step by which so much is done.
+    due = {-(-report * steps // REPORTS) for report in range(1, REPORTS + 1)}
+    first = 0
+    for end in sorted(due.union(stops)):
+        while first < end:
+            last = min(first + CHUNK, end)
+            yield first, last, last in due
+            first = last
 
 
 def learning_rate(training: Training, step: int) -> float:
@@ -299,17 +312,3 @@ def learning_rate(training: Training, step: int) -> float:
     if training.schedule == "constant":
         return training.learning_rate
     return training.learning_rate * 0.5 * (1 + math.cos(math.pi * step / training.steps))
-
-
-def device() -> torch.device:
-    """The GPU this process may see, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def on_device(batch: Batch) -> Batch:
-    """The batch where the model is."""
-    where = device()
-    if where.type == "cpu":
-        return batch
-    lengths = None if batch.lengths is None else batch.lengths.to(where)
-    return Batch(batch.inputs.to(where), batch.targets.to(where), lengths, batch.carry_state)

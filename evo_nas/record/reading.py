@@ -81,14 +81,14 @@ def events_in(root: Path, header: Header, table: pa.Table) -> list[Event]:
         RecordError: If a row is none.
     """
     try:
-        return events_of(table, _steps_of(header))
+        return events_of(table, budget_of(header))
     except DamagedSegment as error:
         raise RecordError(
             f"{root / SEGMENTS}: {error}. Restore it from a copy of the run."
         ) from None
 
 
-def _steps_of(header: Header) -> int:
+def budget_of(header: Header) -> int:
     """The budget of candidates whose row holds none, as in format 1."""
     training: Any = header.config.get("training", {})
     return int(training.get("steps", 0))

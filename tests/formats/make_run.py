@@ -5,7 +5,8 @@ Usage: ``python make_run.py DIR``.
 One directory for each format version of the record, written once by the program of its time and
 never again; `tests/test_formats.py` reads and resumes copies of them. A run holds a search that
 was resumed with a larger budget, some candidates that failed, and a comparison; since format 2,
-files that a checkpoint rolled up (the table ``[record]`` was not there before).
+files that a checkpoint rolled up (the table ``[record]`` was not there before); since format 3,
+candidates that were stopped at a rung (likewise ``[rungs]``).
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def main(directory: Path) -> None:
     size += ["--learning-rate", "3.0", "--engine", "torch", "--seed", "3"]
     data = ["--task", "text", "--data", str(SOURCE / "tiny.txt")]
     config = SOURCE / "search.toml"
-    config.write_text("[record]\ncheckpoint_segments = 4\n")
+    config.write_text(
+        "[record]\ncheckpoint_segments = 4\n[rungs]\nfractions = [0.25, 0.5]\nleast = 2\n"
+    )
     run(
         ["search", str(config), *data, *size, "--run", str(directory), "--workers", "0"],
         evaluations=10,

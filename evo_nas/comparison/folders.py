@@ -1,0 +1,47 @@
+"""Where comparisons and their tunings lie in a run directory, and which one is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evo_nas.record import HEADER, read_header
+from evo_nas.record.durable import make_directory
+from workers.messages import Part
+
+COMPARISONS = "comparisons"
+TUNINGS = "tuning"
+RANDOM = "random"
+"""The run directory of a run's own random search."""
+
+
+def folders_of(directory: Path, kind: str = COMPARISONS) -> list[Path]:
+    """The folders of a run's comparisons in order; one killed before it began does not count."""
+    found = [p for p in (directory / kind).glob("*") if p.name.isdigit()]
+    return sorted((p for p in found if (p / HEADER).exists()), key=lambda p: int(p.name))
+
+
+def next_folder(directory: Path, kind: str = COMPARISONS) -> Path:
+    """A folder for one more: ``comparisons/001``, ``002``, ..."""
+    root = directory / kind
+    make_directory(root)
+    taken = [int(p.name) for p in root.iterdir() if p.name.isdigit()]
+    return root / f"{max(taken, default=0) + 1:03}"
+
+
+def matching(directory: Path, wanted: Mapping[str, Any], kind: str = COMPARISONS) -> list[Path]:
+    """The folders whose headers say that they are what is wanted, the newest first."""
+    return [
+        folder
+        for folder in reversed(folders_of(directory, kind))
+        if all(
+            key in (config := read_header(folder).config) and config[key] == value
+            for key, value in wanted.items()
+        )
+    ]
+
+
+def times_opened(directory: Path, part: Part) -> int:
+    """How many comparisons of a run looked at a part of the data."""
+    return sum(read_header(f).config.get("part") == part for f in folders_of(directory))

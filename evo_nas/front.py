@@ -1,0 +1,93 @@
+"""The Pareto front of a multi-objective run: cells than which none is better in one and as good in
+all other objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evo_nas.births import Births
+from evo_nas.columns import Floats, Ints
+from evo_nas.record.header import Header
+
+
+@dataclass(frozen=True, slots=True)
+class FrontRow:
+    """A cell of the front.
+
+    Attributes:
+        birth: The first birth of its digest that was scored.
+        digest: Of the cell.
+        fitness: Mean over the evaluations of its digest.
+        costs: By objective: ``parameters`` of the recurrent layers, ``multiply_adds`` of a step.
+    """
+
+    birth: int
+    digest: str
+    fitness: float
+    costs: dict[str, int]
+
+
+def pareto_front(header: Header, births: Births) -> tuple[FrontRow, ...]:
+    """The front of a run of strategy ``nsga2``, the best metric first; of others there is none."""
+    evolution = header.config["evolution"]
+    if evolution.get("strategy") != "nsga2":
+        return ()
+    scored = np.flatnonzero(births.scored)
+    _, first = np.unique(births.cell[scored], return_index=True)
+    rows = scored[np.sort(first)]
+    costs = _costs(births, rows, evolution["objectives"], header.config["training"]["num_layers"])
+    kept = not_dominated(births.fitness[rows], np.array(list(costs.values()), float).T)
+    return tuple(
+        FrontRow(
+            birth=int(births.birth[rows[k]]),
+            digest=str(births.digests[births.cell[rows[k]]]),
+            fitness=float(births.fitness[rows[k]]),
+            costs={name: int(values[k]) for name, values in costs.items()},
+        )
+        for k in kept
+    )
+
+
+def not_dominated(fitness: Floats, costs: Floats) -> list[int]:
+    """Which rows no other row dominates, the highest fitness first.
+
+    Args:
+        fitness: (N,) higher is better.
+        costs: (N, C) lower is better.
+    """
+    order = np.lexsort((*costs.T[::-1], -fitness))
+    kept: list[int] = []
+    for row in order.tolist():
+        # Those kept are at least as good in fitness, so only the costs can still save a row.
+        cheaper = (costs[kept] <= costs[row]).all(axis=1)
+        same = (costs[kept] == costs[row]).all(axis=1) & (fitness[kept] == fitness[row])
+        if not (cheaper & ~same).any():
+            kept.append(row)
+    return kept
+
+
+def _costs(
+    births: Births, rows: Ints, objectives: Sequence[str], layers: int
+) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for name in objectives:
+        if name == "parameters":
+            found[name] = births.recurrent_parameters[rows].tolist()
+        else:
+            found[name] = _multiply_adds(births, rows, layers)
+    return found
+
+
+def _multiply_adds(births: Births, rows: Ints, layers: int) -> list[int]:
+    from genomes.canonical import canonical
+    from genomes.cost import multiply_adds
+    from genomes.genome import Genome
+
+    sizes = births.hidden_size[rows].tolist()
+    cells = [canonical(Genome.from_json(details.genome)) for details in births.details(rows)]
+    return [
+        layers * multiply_adds(cell, size, size) for cell, size in zip(cells, sizes, strict=True)
+    ]

@@ -1,0 +1,118 @@
+"""Evolution towards a Pareto front: the metric against what a cell costs.
+
+Deb, Pratap, Agarwal, Meyarivan 2002, "A fast and elitist multiobjective genetic algorithm:
+NSGA-II", with DEAP's ranking: the population are the P best of everyone by non-dominated front and
+crowding distance, a parent is the better of two drawn (front first, then crowding). Costs are
+properties of the cell at the hidden size it is trained at, not measured times, so a search depends
+on no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from deap import base, tools
+
+from evo_nas.config_tables import SearchConfig
+from evo_nas.events import Told
+from evo_nas.evolution import RegularizedEvolution
+from evo_nas.history import History
+from evo_nas.individual import Individual
+from evo_nas.past import Past
+from evo_nas.strategies.non_ageing import EVERYONE
+from genomes.canonical import canonical
+from genomes.cost import multiply_adds
+
+
+class _Two(base.Fitness):  # type: ignore[misc]
+    """Fitness (higher is better) and a cost."""
+
+    weights = (1.0, -1.0)
+
+
+class _Three(base.Fitness):  # type: ignore[misc]
+    """Fitness (higher is better) and two costs."""
+
+    weights = (1.0, -1.0, -1.0)
+
+
+@dataclass(eq=False)
+class _Placed:
+    """An individual among the others; ``fitness`` is what DEAP's functions look at."""
+
+    individual: Individual
+    fitness: Any
+    front: int = 0
+    crowding: float = field(default=0.0)
+
+
+class MultiObjectiveEvolution(RegularizedEvolution):
+    """NSGA-II's selection, one candidate at a time."""
+
+    def __init__(
+        self, config: SearchConfig, history: History, toolbox: base.Toolbox | None = None
+    ) -> None:
+        super().__init__(config, history, toolbox)
+        self.memory = EVERYONE
+        self.objectives = config.evolution.objectives
+        self._layers = config.training.num_layers
+        self._told: dict[str, Individual] = {}
+        self._placed: list[_Placed] = []
+        self.toolbox.register("select", self._better_of_two)
+
+    def restore(self, past: Past) -> None:
+        """See ``Strategy``."""
+        self._told = {}
+        for individual in self.history.restore(past):
+            self._told.setdefault(individual.digest, individual)
+        self._renew()
+
+    def tell(self, event: Told) -> None:
+        """Let a candidate compete for a place in the population, unless it failed."""
+        individual = self.history.note_told(event)
+        if individual is None:
+            return
+        kept = self._told.setdefault(individual.digest, individual)
+        kept.fitness.values = self.history.standing(individual.digest)
+        self._renew()
+
+    def _renew(self) -> None:
+        self._placed = self._survivors()
+        self.population = deque((one.individual for one in self._placed), maxlen=self.size)
+
+    def _better_of_two(
+        self, population: Sequence[Individual], rng: np.random.Generator
+    ) -> Individual:
+        first, second = (self._placed[i] for i in rng.integers(len(self._placed), size=2))
+        better: _Placed = max((first, second), key=lambda one: (-one.front, one.crowding))
+        return better.individual
+
+    def _survivors(self) -> list[_Placed]:
+        """The P best of everyone: whole fronts, and of the last the least crowded."""
+        if not self._told:
+            return []  # which DEAP's sorting would not take
+        everyone = [_Placed(one, self._fitness_of(one)) for one in self._told.values()]
+        chosen: list[_Placed] = []
+        for number, front in enumerate(tools.sortLogNondominated(everyone, self.size)):
+            tools.emo.assignCrowdingDist(front)
+            for one in front:
+                one.front, one.crowding = number, one.fitness.crowding_dist
+            by_room = sorted(front, key=lambda one: -one.crowding)
+            chosen += by_room[: self.size - len(chosen)]
+        return chosen
+
+    def _fitness_of(self, individual: Individual) -> base.Fitness:
+        asked = individual.asked
+        costs = {
+            "parameters": lambda: asked.recurrent_parameters,
+            "multiply_adds": lambda: (
+                self._layers
+                * multiply_adds(canonical(individual.genome), asked.hidden_size, asked.hidden_size)
+            ),
+        }
+        values = (individual.fitness.values[-1], *(costs[name]() for name in self.objectives))
+        return (_Two if len(values) == 2 else _Three)(values)

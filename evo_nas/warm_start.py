@@ -1,0 +1,76 @@
+"""What a guided search may learn from earlier runs: their cells, with normal scores of their ranks.
+
+Ranks within a run need no common unit, so runs on other data, tasks and budgets can be taken
+together. What was taken is written into the new run, sealed, before its first candidate: later
+changes of the other runs change nothing, and a resume asks for the same candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evo_nas.errors import RecordError, SearchError
+from evo_nas.past import COLUMNS, Past, past_of
+from evo_nas.predictor import normal_scores
+from evo_nas.record import read_header
+from evo_nas.record.durable import write_durably
+from evo_nas.record.reading import read_table
+from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
+from genomes.genome import Genome
+
+FILE = "warm_start.json"
+CELLS = 300
+"""Of each run, evenly spread over its ranks: fits take time that grows with the cube of all."""
+EVERYTHING = 1 << 40
+
+Earlier = list[tuple[Genome, float]]
+
+
+def earlier_of(directory: Path, runs: Sequence[str]) -> Earlier:
+    """What the run in ``directory`` learned from earlier runs; taken and written when first asked.
+
+    Raises:
+        SearchError: If one of them holds no finished evaluation.
+        RecordError: If there is no such run, its record is damaged, or what was written here is.
+    """
+    if not runs:
+        return []
+    path = directory / FILE
+    if not path.exists():
+        cells = [cell for run in runs for cell in _cells_of(Path(run))]
+        write_durably(path, sealed({"runs": list(runs), "cells": cells}))
+    try:
+        document = unsealed(path.read_bytes())
+    except BrokenSeal as error:
+        raise RecordError(
+            f"{path} is damaged or was edited: {error}. Restore it from a copy; without it the run "
+            "would go on as another search."
+        ) from None
+    return [(Genome.from_json(genome), float(score)) for genome, score in document["cells"]]
+
+
+def _cells_of(run: Path) -> list[tuple[str, float]]:
+    header, reading = read_header(run), read_table(run, COLUMNS)
+    past, _ = past_of(run, header, reading, EVERYTHING, failures=EVERYTHING)
+    genomes = {asked.digest: asked.genome for asked in (*past.failed, *past.recent)}
+    if not past.recent:
+        raise SearchError(
+            f"{run} holds no finished evaluation to learn from. Leave it out of "
+            "evolution.warm_start (--warm-start)."
+        )
+    standings = [_standing(past, digest) for digest in genomes]
+    scores = normal_scores(standings)
+    ranked = np.argsort(scores, kind="stable")
+    taken = ranked[np.linspace(0, len(ranked) - 1, min(CELLS, len(ranked))).round().astype(int)]
+    cells = list(genomes.values())
+    return [(cells[i], float(scores[i])) for i in taken]
+
+
+def _standing(past: Past, digest: str) -> Any:
+    """By what `History.standing` compares cells; None for one that always failed."""
+    values = past.fitness.get(digest)
+    return (past.reached[digest], sum(values) / len(values)) if values else None
