@@ -49,8 +49,9 @@ class EvolutionConfig:
             number of workers (`evo_nas.order.FixedLag`); else it is as things happen to end.
         lag: L of a deterministic history: each candidate knows of all results but those of the
             L - 1 births before it. At least the number of workers.
-        proposals: Children of which the predictor of ``guided`` picks one.
-        unguided: Share of births in which it does not.
+        proposals: Children of which, with the newcomers, the predictor of ``guided`` picks one.
+        newcomers: Random genomes among them.
+        unguided: Share of births that it leaves to tournament and mutation.
         optimism: Its promise is the predicted mean and so many standard deviations.
         warm_start: Directories of earlier runs that it learns from too.
         objectives: Of ``nsga2``, beside the metric; each is to be small.
@@ -68,6 +69,7 @@ class EvolutionConfig:
     deterministic: bool = False
     lag: int = 8
     proposals: int = 10
+    newcomers: int = 20
     unguided: float = 0.1
     optimism: float = 1.5
     warm_start: tuple[str, ...] = ()
@@ -237,6 +239,7 @@ RANGES: Mapping[str, Range] = {
     "duplicate_draws": _NATURAL,
     "lag": _COUNT,
     "proposals": _COUNT,
+    "newcomers": _NATURAL,
     "unguided": Range(at_least=0, at_most=1),
     "optimism": _NATURAL,
     "parameter_limit": _POSITIVE,

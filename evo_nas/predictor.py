@@ -26,6 +26,8 @@ NOISE = 0.1
 """Variance of one evaluation's score round the score of its cell; scores have variance 1."""
 SHARE_OF_LABELS = 0.5
 """Of the kernel's variance; the rest is that of the numbers."""
+LENGTH = 0.7
+"""Length scale of the squared exponential, in standard deviations of each number."""
 ROOM = 256
 """For so many cells memory is taken at least, and as many may be kept that are wanted no more."""
 
@@ -136,9 +138,9 @@ def _kernel(products: Any, numbers_a: Vector, numbers_b: Vector) -> Vector:
     """
     squares = (numbers_a**2).sum(axis=1)[:, None] + (numbers_b**2).sum(axis=1)
     apart = np.maximum(squares - 2 * numbers_a @ numbers_b.T, 0.0)
-    # Standardised, each number that varies adds about 2 to the distance of two cells, so this is
-    # a length scale of one deviation in each.
-    near = np.exp(-apart / (2 * numbers_a.shape[1]))
+    # Each number that varies adds about 2 to the distance of two cells: per number, the scale of
+    # one of them is that of all.
+    near = np.exp(-apart / (2 * LENGTH**2 * numbers_a.shape[1]))
     result: Vector = SHARE_OF_LABELS * products + (1 - SHARE_OF_LABELS) * near
     return result
 

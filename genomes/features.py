@@ -26,11 +26,9 @@ Vector = npt.NDArray[np.float64]
 
 BUCKETS = 1024
 """Labels of one block are hashed into so many counters (Weinberger et al. 2009)."""
-LEVELS_DOWN = 2
-"""How many steps towards its sources a label sees. Each step is a block, the values alone another;
-one step towards sources and readers, and two, are two more."""
-LEVELS_ROUND = 2
-BLOCKS = 1 + LEVELS_DOWN + LEVELS_ROUND
+LEVELS = 2
+"""How many steps away from a value, to what it reads and to what reads it, its label sees."""
+BLOCKS = 1 + LEVELS
 FAR = 9
 """A distance in nodes that counts as "nowhere near"."""
 
@@ -44,14 +42,9 @@ def labels(genome: Genome) -> Vector:
         is 1 for cells that refinement cannot tell apart, and 0 for cells that share no label.
     """
     graph = _Recurrence(canonical(genome))
-    down = around = graph.start()
-    blocks = [down]
-    for _ in range(LEVELS_DOWN):
-        down = graph.refined(down, readers=False)
-        blocks.append(down)
-    for _ in range(LEVELS_ROUND):
-        around = graph.refined(around, readers=True)
-        blocks.append(around)
+    blocks = [graph.start()]
+    for _ in range(LEVELS):
+        blocks.append(graph.refined(blocks[-1]))
     vector = np.zeros((BLOCKS, BUCKETS))
     for block, found in zip(vector, blocks, strict=True):
         for label, count in Counter(found).items():
@@ -90,15 +83,12 @@ class _Recurrence:
     def start(self) -> list[int]:
         return [_hash(name) for name in self.names]
 
-    def refined(self, colours: list[int], readers: bool) -> list[int]:
+    def refined(self, colours: list[int]) -> list[int]:
         def seen(links: Iterable[tuple[str, int]]) -> str:
             return ",".join(sorted(f"{place}:{colours[v]}" for place, v in links))
 
         return [
-            _hash(
-                f"{colour}({seen(self.sources[v])})"
-                + (f"<{seen(self.readers[v])}>" if readers else "")
-            )
+            _hash(f"{colour}({seen(self.sources[v])})<{seen(self.readers[v])}>")
             for v, colour in enumerate(colours)
         ]
 

@@ -11,10 +11,10 @@ import pytest
 
 from evo_nas.config_tables import BudgetConfig, EvolutionConfig, SearchConfig
 from evo_nas.events import Asked, Told
-from evo_nas.evolution import RegularizedEvolution, default_toolbox
 from evo_nas.history import Exhausted, History
 from evo_nas.individual import Individual
 from evo_nas.strategies import Strategy, make_strategy, rules_of
+from evo_nas.strategies.regularized import RegularizedEvolution, default_toolbox
 from genomes import Genome, published
 from genomes.canonical import canonical
 from genomes.cost import recurrent_parameters
@@ -94,7 +94,7 @@ def test_the_tournament_takes_the_best_of_those_it_drew() -> None:
     strategy = evolution(replace(CONFIG, evolution=replace(CONFIG.evolution, sample_size=200)))
     run(strategy, 6, fitness=lambda a: [0.0, 3.0, 1.0, 9.0, 2.0, 5.0][a.birth])
     strategy.toolbox.unregister("select")
-    from evo_nas.evolution import tournament
+    from evo_nas.strategies.regularized import tournament
 
     rng = np.random.default_rng(0)
     assert tournament(strategy.population, rng, sample_size=200).birth == 3

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 
 from evo_nas.config_tables import BudgetConfig, EvolutionConfig, SearchConfig
-from evo_nas.evolution import RegularizedEvolution
 from evo_nas.loop import Budget, Clock
 from evo_nas.progress import ProgressLine
 from evo_nas.strategies import make_strategy
+from evo_nas.strategies.regularized import RegularizedEvolution
 from tests.test_evolution import told
 
 CONFIG = SearchConfig(evolution=EvolutionConfig(population=4), budget=BudgetConfig(evaluations=9))

@@ -16,6 +16,7 @@ QUICK = {
     "search": [*SMALL, "--evaluations", "6", "--workers", "0", "--seeds", "1", "--top", "1"],
     "resume": ["--evaluations", "8", "--workers", "0", "--seeds", "1", "--top", "1"],
     "compare": ["--workers", "0", "--seeds", "1", "--top", "1"],
+    "bench": ["--evaluations", "4", "--seeds", "2", "--processes", "0"],
 }
 """Flags put behind the README's own, so that each command takes seconds (the last one wins)."""
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from evo_nas.config_tables import BudgetConfig, EvolutionConfig, RungsConfig, SearchConfig
 from evo_nas.errors import SearchError
 from evo_nas.events import Asked, Told
-from evo_nas.evolution import RegularizedEvolution, tournament
 from evo_nas.rungs import Arrivals, hurdles, rung_steps
 from evo_nas.strategies import Strategy, make_strategy
+from evo_nas.strategies.regularized import RegularizedEvolution, tournament
 from tests.rung_results import outcome
 
 RUNGS = RungsConfig(fractions=(0.1, 0.3), keep=0.5, least=2)

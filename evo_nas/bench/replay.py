@@ -13,9 +13,9 @@ from evo_nas.bench.neighbours import Neighbours
 from evo_nas.config import resolved, with_overrides
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Asked, Told
-from evo_nas.evolution import tournament
 from evo_nas.history import Exhausted, History
 from evo_nas.strategies import make_strategy, rules_of
+from evo_nas.strategies.regularized import tournament
 from evo_nas.streams import Stream, generator
 
 NO_LIMIT = 1e9

@@ -108,11 +108,11 @@ def make_strategy(
     Raises:
         SearchError: If the configuration's tables do not go together.
     """
-    from evo_nas.evolution import RegularizedEvolution
     from evo_nas.strategies.guided import GuidedEvolution
     from evo_nas.strategies.multi_objective import MultiObjectiveEvolution
     from evo_nas.strategies.non_ageing import NonAgeingEvolution
     from evo_nas.strategies.random_search import RandomSearch
+    from evo_nas.strategies.regularized import RegularizedEvolution
 
     name = config.evolution.strategy
     if config.evolution.warm_start and name != "guided":

@@ -1,10 +1,10 @@
 """Guided evolution: several mutations per birth, and a learned predictor picks the one to evaluate.
 
-Parents come from the ageing population as in `evo_nas.evolution`; of several children the one is
-asked for that promises most by mean and uncertainty of a Gaussian process over the canonical graph.
-The predictor as a filter before evaluation follows White, Neiswanger, Savani 2021 ("BANANAS") and
-its kernel Ru et al. 2021; a share of births stays unguided, for a predictor knows only what was
-tried.
+Parents come from the ageing population as in `evo_nas.strategies.regularized`; of several children and some
+random genomes the one is asked for that promises most by mean and uncertainty of a Gaussian process
+over the canonical graph. The predictor as a filter before evaluation follows White, Neiswanger,
+Savani 2021 ("BANANAS"), its kernel and the random genomes beside the children Ru et al. 2021. A share
+of births stays unguided, for a predictor knows only what was tried.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from deap import base
 
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Told
-from evo_nas.evolution import RegularizedEvolution
 from evo_nas.history import History, Proposal
 from evo_nas.individual import Individual
 from evo_nas.past import Past
 from evo_nas.predictor import Predictor, Similarities, fitted, normal_scores
+from evo_nas.strategies.regularized import RegularizedEvolution
 from genomes.genome import Genome
 
 START = 20
@@ -61,6 +61,7 @@ class GuidedEvolution(RegularizedEvolution):
         self.earlier = earlier
         self._earlier_digests = [genome.digest for genome, _ in earlier]
         self._proposals = config.evolution.proposals
+        self._newcomers = config.evolution.newcomers
         self._unguided = config.evolution.unguided
         self._optimism = config.evolution.optimism
         self._scored: deque[Individual] = deque(maxlen=self.memory)
@@ -87,10 +88,11 @@ class GuidedEvolution(RegularizedEvolution):
         self._predictor = None
 
     def _child(self, rng: np.random.Generator) -> Proposal:
-        """The most promising of several children, or simply the first in an unguided birth."""
+        """The most promising of several children and newcomers, or just a child if unguided."""
         if rng.random() < self._unguided:
             return super()._child(rng)
         drawn = [super(GuidedEvolution, self)._child(rng) for _ in range(self._proposals)]
+        drawn += [self.history.at_random(rng) for _ in range(self._newcomers)]
         cells: dict[str, Proposal] = {}
         for proposal in drawn:
             if not self.history.is_duplicate(proposal):

@@ -19,11 +19,11 @@ from deap import base, tools
 
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Told
-from evo_nas.evolution import RegularizedEvolution
 from evo_nas.history import History
 from evo_nas.individual import Individual
 from evo_nas.past import Past
 from evo_nas.strategies.non_ageing import EVERYONE
+from evo_nas.strategies.regularized import RegularizedEvolution
 from genomes.canonical import canonical
 from genomes.cost import multiply_adds
 

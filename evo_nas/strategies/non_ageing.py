@@ -14,10 +14,10 @@ from deap import base
 
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Told
-from evo_nas.evolution import RegularizedEvolution
 from evo_nas.history import History
 from evo_nas.individual import Individual
 from evo_nas.past import Past
+from evo_nas.strategies.regularized import RegularizedEvolution
 
 EVERYONE = sys.maxsize
 
