@@ -1,10 +1,10 @@
 """Guided evolution: several mutations per birth, and a learned predictor picks the one to evaluate.
 
-Parents come from the ageing population as in `evo_nas.strategies.regularized`; of several children and some
-random genomes the one is asked for that promises most by mean and uncertainty of a Gaussian process
-over the canonical graph. The predictor as a filter before evaluation follows White, Neiswanger,
-Savani 2021 ("BANANAS"), its kernel and the random genomes beside the children Ru et al. 2021. A share
-of births stays unguided, for a predictor knows only what was tried.
+Parents come from the ageing population (`evo_nas.strategies.regularized`); of several children and
+some random genomes the one is asked for that promises most by mean and uncertainty of a Gaussian
+process over the canonical graph. The predictor as a filter before evaluation follows White,
+Neiswanger, Savani 2021 ("BANANAS"); its kernel, and the random genomes beside the children, Ru et
+al. 2021. A share of births stays unguided, for a predictor knows only what was tried.
 """
 
 from __future__ import annotations
