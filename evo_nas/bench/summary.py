@@ -50,8 +50,8 @@ class Standing:
     Attributes:
         strategy: Its name.
         checkpoints: Ascending.
-        reaches: After how many evaluations its mean regret is that of random search at the last
-            checkpoint but the final one's; see `Summary.reached`. None if never, or no control.
+        reaches: After how many evaluations its mean regret is that of random search after
+            `Summary.reached`; None if never, or without the control.
         failed: Share of its evaluations that failed.
         duplicates: Draws thrown away, per evaluation.
         seconds: Of one replay, mean.

@@ -6,7 +6,8 @@ One directory for each format version of the record, written once by the program
 never again; `tests/test_formats.py` reads and resumes copies of them. A run holds a search that
 was resumed with a larger budget, some candidates that failed, and a comparison; since format 2,
 files that a checkpoint rolled up (the table ``[record]`` was not there before); since format 3,
-candidates that were stopped at a rung (likewise ``[rungs]``).
+candidates that were stopped at a rung (likewise ``[rungs]``), and a comparison with a verdict, its
+tuning and its random search.
 """
 
 from __future__ import annotations
@@ -40,13 +41,17 @@ def main(directory: Path) -> None:
         evaluations=10,
     )
     run(["resume", str(directory)], evaluations=14)
+    evo_nas("compare", str(directory), "--workers", "0", "--seeds", "2", "--top", "1")
     for lock in directory.rglob("lock"):
         lock.unlink()  # names the machine
 
 
 def run(words: list[str], evaluations: int) -> None:
-    more = ["--evaluations", str(evaluations), "--seeds", "1", "--top", "1"]
-    command = [sys.executable, "-m", "evo_nas", *words, *more]
+    evo_nas(*words, "--evaluations", str(evaluations), "--seeds", "1", "--top", "1")
+
+
+def evo_nas(*words: str) -> None:
+    command = [sys.executable, "-m", "evo_nas", *words]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
