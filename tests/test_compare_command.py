@@ -256,6 +256,7 @@ def test_a_run_without_a_finished_evaluation_cannot_be_compared(
     assert "holds no finished evaluation to compare" in refused.errors
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_the_tuning_exits_with_130_and_the_same_command_goes_on(
     run: Path, forks: Forks
 ) -> None:

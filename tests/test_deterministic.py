@@ -211,7 +211,7 @@ def searched(folder: Path, workers: int, *more: str, run: str | None = None) -> 
 @pytest.mark.parametrize(
     "rungs",
     [
-        pytest.param(("--rungs", "0.25,0.5"), id="rungs"),
+        pytest.param(("--rungs", "0.25,0.5"), id="rungs", marks=pytest.mark.slow),
         pytest.param((), id="whole", marks=pytest.mark.slow),
     ],
 )

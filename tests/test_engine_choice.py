@@ -55,6 +55,7 @@ def test_the_native_engine_asked_for_by_name_is_not_replaced(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_with_another_engine_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def each_kill(
 
 
 @STEP
+@pytest.mark.slow
 def test_a_resume_with_a_torn_segment_that_is_killed_can_be_repeated(
     tmp_path: Path, forks: Forks, whole: Path, torn: Path, step: int
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_resume_with_a_torn_segment_that_is_killed_can_be_repeated(
 
 
 @STEP
+@pytest.mark.slow
 def test_a_raised_budget_whose_session_is_killed_gives_the_births_of_a_run_begun_with_it(
     tmp_path: Path, forks: Forks, whole: Path, step: int
 ) -> None:

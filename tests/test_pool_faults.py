@@ -128,6 +128,7 @@ def test_workers_lost_in_different_ways_are_lost_workers_and_all_are_counted() -
         assert said.endswith(f"{counted} over it; the last, worker-7: Ray said so.")
 
 
+@pytest.mark.slow
 def test_a_stalled_request_is_tried_by_as_many_workers_as_one_that_kills_them(
     opened: Opener, tmp_path: Path
 ) -> None:

@@ -81,6 +81,7 @@ def test_the_same_search_twice_gives_the_same_record(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_search_resumes_as_if_nothing_had_happened(tmp_path: Path) -> None:
     budget = ("--evaluations", "14", "--seeds", "0")
     run, undisturbed = tmp_path / "run", tmp_path / "undisturbed"
@@ -228,6 +229,7 @@ def test_a_search_space_that_is_used_up_is_told(tmp_path: Path) -> None:
     assert "Widen the search space" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_lets_ray_workers_finish_what_they_are_at(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = arguments(tmp_path, "--evaluations", "5000", "--seeds", "0", "--steps", "400")
@@ -292,6 +294,7 @@ def test_a_search_without_an_end_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_time_budget_ends_the_search_and_leaves_room_for_the_comparison(tmp_path: Path) -> None:
     hours = 0.002
     more = ("--hours", str(hours), "--seeds", "12", "--top", "1", "--steps", "400")

@@ -71,7 +71,10 @@ def test_sigterm_ends_a_search_in_time_with_everything_reported_recorded(
     assert_saved(run, births_told(output))
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)])
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGTERM,), pytest.param((signal.SIGINT, signal.SIGINT), marks=pytest.mark.slow)],
+)
 def test_a_long_training_in_process_does_not_hold_up_the_end(
     tmp_path: Path, searching: Searching, signals: tuple[signal.Signals, ...]
 ) -> None:

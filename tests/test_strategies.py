@@ -43,6 +43,7 @@ def best(asked: list[Asked], fitness: Callable[[Asked], float | None]) -> float:
     return max(value for one in asked if (value := fitness(one)) is not None)
 
 
+@pytest.mark.slow
 def test_guided_children_are_better_than_unguided_ones_and_fail_less() -> None:
     """Four seeds: a single one may be lucky."""
     found: dict[str, list[float]] = {"guided": [], "regularized": []}

@@ -55,6 +55,7 @@ def test_what_was_learned_does_not_change_when_the_earlier_run_does(
     assert earlier_of(tmp_path / "run", [str(copy)]) == first
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_what_it_learned_as_if_it_had_never_stopped(
     earlier: Path, tmp_path: Path
 ) -> None:
