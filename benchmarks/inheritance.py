@@ -6,7 +6,7 @@ Takes children of mutations, evenly spread over the births, whose parents are ot
 were, like these, scored at the full budget. Each child is trained with the budget of the run
 
 - *scratch*: as a search does;
-- *edges*: with the matrices of its parent where both have the edge (`workers.inheritance`);
+- *edges*: with the matrices of its parent where both have the edge (`inherited_weights.py`);
 - *edges + ends*: with the parent's embedding (or projection) and head as well;
 - *scratch 2x*: from scratch with twice the steps, the control: so many steps stand behind an
   inherited weight too, and only the parent's were paid for already;
@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from inheritance_table import FROM_PARENT, PARENT, STEPS, TRUTH, Trained, table_of
+from inherited_weights import inherit, shared_weights
 
 from evo_nas.births import Births, read_births
 from evo_nas.columns import NONE
@@ -41,7 +42,6 @@ from evo_nas.sessions import last_config
 from evo_nas.setting import load_same_data
 from genomes import Genome, canonical
 from genomes.program import layout, lower
-from workers.inheritance import inherit, shared_weights
 from workers.messages import Request, Training
 from workers.model import SequenceModel
 from workers.scoring import Diverged, measure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,11 +26,17 @@ from genomes import (
 )
 from genomes.ops import OPS
 from genomes.program import Weight, layout, lower
-from workers.inheritance import Shared, inherit, shared_weights
+from tests.tiny import ROOT
 from workers.messages import Training
 from workers.model import SequenceModel
 from workers.tasks import load_task
 from workers.tasks.base import Task
+
+with pytest.MonkeyPatch.context() as _patch:
+    # An experiment's, so it lies beside its script and not in a package.
+    _patch.syspath_prepend(str(ROOT / "benchmarks"))
+    _weights = importlib.import_module("inherited_weights")
+Shared, inherit, shared_weights = _weights.Shared, _weights.inherit, _weights.shared_weights
 
 SMALL = Training(hidden_size=6, num_layers=2, engine="torch")
 
