@@ -7,11 +7,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
-STRATEGIES = ("random", "regularized", "non_ageing", "guided", "nsga2")
+from evo_nas.config_tables import StrategyName
+
+STRATEGIES: tuple[str, ...] = get_args(StrategyName)
 DEFAULT = STRATEGIES[:4]
 
 

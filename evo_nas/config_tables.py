@@ -29,6 +29,9 @@ class TaskConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+StrategyName = Literal["random", "regularized", "non_ageing", "guided", "nsga2"]
+
+
 @dataclass(frozen=True, slots=True)
 class EvolutionConfig:
     """Table ``[evolution]``: how candidates are chosen (Real et al. 2019, Algorithm 1).
@@ -57,7 +60,7 @@ class EvolutionConfig:
         objectives: Of ``nsga2``, beside the metric; each is to be small.
     """
 
-    strategy: Literal["regularized", "guided", "nsga2", "random", "non_ageing"] = "regularized"
+    strategy: StrategyName = "regularized"
     population: int = 50
     sample_size: int = 10
     identity_rate: float = 0.05

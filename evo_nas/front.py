@@ -83,11 +83,11 @@ def _costs(
 
 def _multiply_adds(births: Births, rows: Ints, layers: int) -> list[int]:
     from genomes.canonical import canonical
-    from genomes.cost import multiply_adds
+    from genomes.cost import recurrent_multiply_adds
     from genomes.genome import Genome
 
     sizes = births.hidden_size[rows].tolist()
     cells = [canonical(Genome.from_json(details.genome)) for details in births.details(rows)]
     return [
-        layers * multiply_adds(cell, size, size) for cell, size in zip(cells, sizes, strict=True)
+        recurrent_multiply_adds(cell, size, layers) for cell, size in zip(cells, sizes, strict=True)
     ]

@@ -12,7 +12,7 @@ import numpy as np
 from evo_nas.config_tables import RungsConfig
 from evo_nas.events import Asked, Told
 from evo_nas.individual import Individual
-from evo_nas.past import Past
+from evo_nas.past import Past, standing
 from evo_nas.rungs import Arrivals, hurdles
 from evo_nas.streams import Stream, generator, training_seed
 from genomes.canonical import canonical
@@ -224,11 +224,9 @@ class History:
         return individual
 
     def standing(self, digest: str) -> tuple[int, float]:
-        """By what cells are compared: the furthest step that an evaluation of the digest reached,
-        and the mean fitness of those that reached it."""
-        return self.reached[digest], self.mean_fitness(digest)
+        """See `evo_nas.past.standing`."""
+        return standing(self.reached, self.fitness, digest)
 
     def mean_fitness(self, digest: str) -> float:
         """The mean over the digest's evaluations that came furthest."""
-        values = self.fitness[digest]
-        return sum(values) / len(values)
+        return self.standing(digest)[1]

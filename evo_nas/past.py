@@ -6,8 +6,9 @@ and the genomes of those individuals alone that may still become parents.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +25,9 @@ from evo_nas.record.reading import Reading, budget_of, events_in, read_rows
 from evo_nas.rungs import Arrivals
 
 Numbers = npt.NDArray[Any]
+
+EVERYTHING = sys.maxsize
+"""As many as there are, for those who want all individuals of a record."""
 
 COLUMNS = (
     "event",
@@ -111,6 +115,15 @@ class Past:
     recent: tuple[Asked, ...]
     failed: tuple[Asked, ...]
     totals: Totals
+
+
+def standing(
+    reached: Mapping[str, int], fitness: Mapping[str, Sequence[float]], digest: str
+) -> tuple[int, float]:
+    """By what cells are compared: the furthest step that an evaluation of the digest reached, and
+    the mean fitness of those that reached it."""
+    values = fitness[digest]
+    return reached[digest], sum(values) / len(values)
 
 
 def past_of(

@@ -21,6 +21,8 @@ from genomes.features import BLOCKS, BUCKETS, labels, numbers
 from genomes.genome import Genome
 
 Vector = npt.NDArray[np.floating[Any]]
+Earlier = Sequence[tuple[Genome, float]]
+"""Cells of other runs with their normal scores (`evo_nas.warm_start`)."""
 
 NOISE = 0.1
 """Variance of one evaluation's score round the score of its cell; scores have variance 1."""

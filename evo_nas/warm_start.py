@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evo_nas.errors import RecordError, SearchError
-from evo_nas.past import COLUMNS, Past, past_of
-from evo_nas.predictor import normal_scores
+from evo_nas.past import COLUMNS, EVERYTHING, past_of, standing
+from evo_nas.predictor import Earlier, normal_scores
 from evo_nas.record import read_header
 from evo_nas.record.durable import write_durably
 from evo_nas.record.reading import read_table
@@ -25,9 +24,6 @@ from genomes.genome import Genome
 FILE = "warm_start.json"
 CELLS = 300
 """Of each run, evenly spread over its ranks: fits take time that grows with the cube of all."""
-EVERYTHING = 1 << 40
-
-Earlier = list[tuple[Genome, float]]
 
 
 def earlier_of(directory: Path, runs: Sequence[str]) -> Earlier:
@@ -62,15 +58,13 @@ def _cells_of(run: Path) -> list[tuple[str, float]]:
             f"{run} holds no finished evaluation to learn from. Leave it out of "
             "evolution.warm_start (--warm-start)."
         )
-    standings = [_standing(past, digest) for digest in genomes]
-    scores = normal_scores(standings)
+    scores = normal_scores(
+        [
+            standing(past.reached, past.fitness, digest) if digest in past.reached else None
+            for digest in genomes
+        ]
+    )
     ranked = np.argsort(scores, kind="stable")
     taken = ranked[np.linspace(0, len(ranked) - 1, min(CELLS, len(ranked))).round().astype(int)]
     cells = list(genomes.values())
     return [(cells[i], float(scores[i])) for i in taken]
-
-
-def _standing(past: Past, digest: str) -> Any:
-    """By what `History.standing` compares cells; None for one that always failed."""
-    values = past.fitness.get(digest)
-    return (past.reached[digest], sum(values) / len(values)) if values else None

@@ -46,6 +46,11 @@ def recurrent_parameters(genome: Genome, hidden_size: int, num_layers: int = 1) 
     return num_layers * parameter_count(genome, hidden_size, hidden_size)
 
 
+def recurrent_multiply_adds(genome: Genome, hidden_size: int, num_layers: int = 1) -> int:
+    """Operations per time step and sequence of such a stack; see `multiply_adds`."""
+    return num_layers * multiply_adds(genome, hidden_size, hidden_size)
+
+
 def nearest_size(count: Callable[[int], int], target: int, largest: int = 65_536) -> int:
     """The size >= 1 whose ``count`` (growing with the size) comes nearest to ``target``.
 

@@ -230,11 +230,23 @@ def test_a_replay_is_a_function_of_its_seed_and_regret_only_falls_with_better_ce
     assert trace.regret[-1] < trace.regret[0]
 
 
-def test_every_strategy_keeps_the_same_duplicate_rule(neighbours: Neighbours) -> None:
+def test_every_strategy_keeps_the_same_duplicate_rule(
+    neighbours: Neighbours, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 120 cells, 120 evaluations without identity mutations see each cell once."""
+    seen: list[str] = []
+    look_up = Table.look_up
+
+    def spy(table: Table, digest: str, rng: np.random.Generator) -> float | None:
+        seen.append(digest)
+        return look_up(table, digest, rng)
+
+    monkeypatch.setattr(Table, "look_up", spy)
     for name in ("random", "regularized", "non_ageing", "guided"):
+        seen.clear()
         (config,) = configurations(settings(120, identity_rate=0.0), [name], 1)
         assert replay(neighbours, config).regret[-1] < 0.02  # noise may hide the very best
+        assert sorted(seen) == sorted(neighbours.table.cells)
 
 
 def test_a_table_with_fewer_cells_than_evaluations_is_searched_to_its_end(

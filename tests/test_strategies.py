@@ -64,13 +64,13 @@ def test_guidance_begins_after_the_start_and_children_name_their_parents() -> No
     assert any(one.parent is not None for one in asked[START:])
 
 
-def test_a_guided_search_that_never_guides_is_regularized_evolution() -> None:
-    unguided = strategy("guided", unguided=1.0, population=START)
-    blind = strategy("regularized", population=START)
-    # The draw that decides on guidance is one more, so parents differ, but nothing is predicted.
-    run(unguided, 40, gated)
-    run(blind, 40, gated)
+def test_births_left_unguided_ask_no_predictor() -> None:
+    unguided, guided = strategy("guided", unguided=1.0), strategy("guided", unguided=0.0)
+    for search in (unguided, guided):
+        run(search, 39, gated)
+        search.ask()
     assert unguided._predictor is None
+    assert guided._predictor is not None
 
 
 def test_what_guided_evolution_asks_is_a_function_of_what_it_was_told() -> None:

@@ -15,7 +15,7 @@ from genomes.space import SearchSpace
 if TYPE_CHECKING:
     from deap.base import Toolbox
 
-    from evo_nas.strategies.guided import Earlier
+    from evo_nas.predictor import Earlier
 
 
 class Strategy(Protocol):

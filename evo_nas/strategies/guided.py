@@ -10,7 +10,6 @@ al. 2021. A share of births stays unguided, for a predictor knows only what was 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 
 import numpy as np
 from deap import base
@@ -20,9 +19,8 @@ from evo_nas.events import Told
 from evo_nas.history import History, Proposal
 from evo_nas.individual import Individual
 from evo_nas.past import Past
-from evo_nas.predictor import Predictor, Similarities, fitted, normal_scores
+from evo_nas.predictor import Earlier, Predictor, Similarities, fitted, normal_scores
 from evo_nas.strategies.regularized import RegularizedEvolution
-from genomes.genome import Genome
 
 START = 20
 """Births of generation 0 (beside the published cells), if the population is larger: by then the
@@ -32,9 +30,6 @@ SCORED, FAILED = 800, 200
 grows with the cube of their number."""
 DECIMALS = 9
 """To so many places promises are compared: the bits after them depend on the machine."""
-
-Earlier = Sequence[tuple[Genome, float]]
-"""Cells of other runs with their normal scores, as `evo_nas.warm_start` gives them."""
 
 
 class GuidedEvolution(RegularizedEvolution):

@@ -10,22 +10,20 @@ on no clock.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from deap import base, tools
 
 from evo_nas.config_tables import SearchConfig
-from evo_nas.events import Told
 from evo_nas.history import History
 from evo_nas.individual import Individual
-from evo_nas.past import Past
-from evo_nas.strategies.non_ageing import EVERYONE
+from evo_nas.past import EVERYTHING, Past
 from evo_nas.strategies.regularized import RegularizedEvolution
 from genomes.canonical import canonical
-from genomes.cost import multiply_adds
+from genomes.cost import recurrent_multiply_adds
 
 
 class _Two(base.Fitness):  # type: ignore[misc]
@@ -47,7 +45,7 @@ class _Placed:
     individual: Individual
     fitness: Any
     front: int = 0
-    crowding: float = field(default=0.0)
+    crowding: float = 0.0
 
 
 class MultiObjectiveEvolution(RegularizedEvolution):
@@ -57,7 +55,7 @@ class MultiObjectiveEvolution(RegularizedEvolution):
         self, config: SearchConfig, history: History, toolbox: base.Toolbox | None = None
     ) -> None:
         super().__init__(config, history, toolbox)
-        self.memory = EVERYONE
+        self.memory = EVERYTHING
         self.objectives = config.evolution.objectives
         self._layers = config.training.num_layers
         self._told: dict[str, Individual] = {}
@@ -71,13 +69,10 @@ class MultiObjectiveEvolution(RegularizedEvolution):
             self._told.setdefault(individual.digest, individual)
         self._renew()
 
-    def tell(self, event: Told) -> None:
-        """Let a candidate compete for a place in the population, unless it failed."""
-        individual = self.history.note_told(event)
-        if individual is None:
-            return
+    def _enter(self, individual: Individual) -> None:
+        """Among everyone, once for each cell; who survives is found anew."""
         kept = self._told.setdefault(individual.digest, individual)
-        kept.fitness.values = self.history.standing(individual.digest)
+        self._let_stand([kept], kept.digest)
         self._renew()
 
     def _renew(self) -> None:
@@ -107,11 +102,10 @@ class MultiObjectiveEvolution(RegularizedEvolution):
 
     def _fitness_of(self, individual: Individual) -> base.Fitness:
         asked = individual.asked
-        costs = {
+        costs: dict[str, Callable[[], int]] = {
             "parameters": lambda: asked.recurrent_parameters,
-            "multiply_adds": lambda: (
-                self._layers
-                * multiply_adds(canonical(individual.genome), asked.hidden_size, asked.hidden_size)
+            "multiply_adds": lambda: recurrent_multiply_adds(
+                canonical(individual.genome), asked.hidden_size, self._layers
             ),
         }
         values = (individual.fitness.values[-1], *(costs[name]() for name in self.objectives))

@@ -7,19 +7,15 @@ stays in the population for good.
 from __future__ import annotations
 
 import heapq
-import sys
 from collections import deque
 
 from deap import base
 
 from evo_nas.config_tables import SearchConfig
-from evo_nas.events import Told
 from evo_nas.history import History
 from evo_nas.individual import Individual
-from evo_nas.past import Past
+from evo_nas.past import EVERYTHING, Past
 from evo_nas.strategies.regularized import RegularizedEvolution
-
-EVERYONE = sys.maxsize
 
 
 class NonAgeingEvolution(RegularizedEvolution):
@@ -29,7 +25,7 @@ class NonAgeingEvolution(RegularizedEvolution):
         self, config: SearchConfig, history: History, toolbox: base.Toolbox | None = None
     ) -> None:
         super().__init__(config, history, toolbox)
-        self.memory = EVERYONE
+        self.memory = EVERYTHING
         self._everyone: list[Individual] = []
 
     def restore(self, past: Past) -> None:
@@ -37,16 +33,10 @@ class NonAgeingEvolution(RegularizedEvolution):
         self._everyone = self.history.restore(past)
         self._select()
 
-    def tell(self, event: Told) -> None:
-        """Let a candidate compete for a place in the population, unless it failed."""
-        individual = self.history.note_told(event)
-        if individual is None:
-            return
+    def _enter(self, individual: Individual) -> None:
+        """Among everyone; who is in the population is found anew."""
         self._everyone.append(individual)
-        standing = self.history.standing(individual.digest)
-        for other in self._everyone:
-            if other.digest == individual.digest:
-                other.fitness.values = standing
+        self._let_stand(self._everyone, individual.digest)
         self._select()
 
     def _select(self) -> None:

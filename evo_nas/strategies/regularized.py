@@ -9,7 +9,7 @@ mutation are registered in a DEAP toolbox, where a user can put others.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from deap import base, tools
@@ -105,12 +105,19 @@ class RegularizedEvolution:
         return found
 
     def tell(self, event: Told) -> None:
-        """Let a candidate enter the population, unless it failed; the oldest leaves."""
+        """Let a candidate enter the population, unless it failed."""
         individual = self.history.note_told(event)
-        if individual is None:
-            return
+        if individual is not None:
+            self._enter(individual)
+
+    def _enter(self, individual: Individual) -> None:
+        """Into the population; the oldest leaves."""
         self.population.append(individual)
-        standing = self.history.standing(individual.digest)
-        for other in self.population:
-            if other.digest == individual.digest:
-                other.fitness.values = standing
+        self._let_stand(self.population, individual.digest)
+
+    def _let_stand(self, individuals: Iterable[Individual], digest: str) -> None:
+        """Give all of a digest the fitness that it has now."""
+        standing = self.history.standing(digest)
+        for individual in individuals:
+            if individual.digest == digest:
+                individual.fitness.values = standing
