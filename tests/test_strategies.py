@@ -141,6 +141,11 @@ def test_nsga2_counts_multiply_adds_of_the_canonical_form() -> None:
         assert adds == multiply_adds(cell, size, size)
 
 
+def test_nsga2_refuses_to_weigh_the_metric_against_nothing() -> None:
+    with pytest.raises(SearchError, match=r"evolution\.objectives is empty. Name \"parameters\""):
+        strategy("nsga2", objectives=())
+
+
 def test_nsga2_refuses_rungs() -> None:
     evolution = replace(CONFIG.evolution, strategy="nsga2")
     config = replace(CONFIG, evolution=evolution, rungs=RungsConfig(fractions=(0.1,)))

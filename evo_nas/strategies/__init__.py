@@ -125,6 +125,11 @@ def make_strategy(
             "strategy 'nsga2' weighs metrics against costs, and metrics at different rungs cannot "
             "be weighed. Leave out rungs.fractions (--rungs), or choose another strategy."
         )
+    if name == "nsga2" and not config.evolution.objectives:
+        raise SearchError(
+            "strategy 'nsga2' has nothing to weigh the metric against: evolution.objectives is "
+            'empty. Name "parameters", "multiply_adds" or both, or choose another strategy.'
+        )
     history = history or History(rules_of(config))
     if name == "random":
         return RandomSearch(config, history)
