@@ -113,6 +113,32 @@ def test_a_stride_leaves_out_scored_windows(tmp_path: Path) -> None:
     assert raw(batch.targets)[0, :, 0].tolist() == [90, 94, 98]
 
 
+def test_relative_values_are_differences_from_the_last_row_of_the_window(tmp_path: Path) -> None:
+    options = {"columns": ["date", "price"], "targets": ["load"], "window": 4, "horizon": 2}
+    plain, relative = (
+        next(forecasting(csv_file(tmp_path), **options, relative=yes).scoring_batches("test"))
+        for yes in (False, True)
+    )
+    price = plain.inputs[..., -1]
+    assert torch.equal(relative.inputs[..., -1], price - price[-1])
+    assert torch.equal(relative.inputs[..., :-1], plain.inputs[..., :-1])  # the calendar stays
+    steps = relative.targets.double() * np.arange(80).std()
+    assert torch.allclose(steps, torch.tensor([[[1.0]], [[2.0]]]).double(), atol=1e-4)
+
+
+def test_the_metric_does_not_depend_on_whether_values_are_relative(tmp_path: Path) -> None:
+    plain, relative = (
+        forecasting(csv_file(tmp_path), window=4, horizon=2, relative=yes) for yes in (False, True)
+    )
+    persistence = [
+        task.score(guess, batch)[0]
+        for task in (plain, relative)
+        for batch in task.scoring_batches("validation")
+        for guess in [batch.inputs[-1:].expand_as(batch.targets)]
+    ]
+    assert persistence[0] == pytest.approx(persistence[1], rel=1e-4)
+
+
 def test_only_the_training_rows_decide_the_scale(tmp_path: Path) -> None:
     task = forecasting(csv_file(tmp_path), window=4, horizon=2)
     assert task.inputs[:80].mean(axis=0) == pytest.approx([0, 0], abs=1e-6)

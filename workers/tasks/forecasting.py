@@ -40,6 +40,9 @@ class Options:
         horizon: Rows predicted, those right after the window.
         split: Training, validation, test, contiguous: fractions, or whole numbers of rows.
         stride: Rows from one scored window to the next; training uses every window.
+        relative: Whether values are read and predicted as differences from the last row of the
+            window (NLinear of Zeng et al. 2023, AAAI): for series whose level moves away from that
+            of the training part. The metric is the same either way.
         delimiter: CSV: one character; None: a tab in ``.tsv``, else a comma.
         header: CSV: whether the first line names the columns; without, they are 1, 2, 3, …
         skip_lines: CSV: lines before the table.
@@ -51,6 +54,7 @@ class Options:
     horizon: int = 24
     split: Split = DEFAULT_SPLIT
     stride: int = 1
+    relative: bool = False
     delimiter: str | None = None
     header: bool = True
     skip_lines: int = 0
@@ -70,6 +74,8 @@ class ForecastingTask:
         targets: Names of what is predicted.
         inputs: ``(rows, columns)`` float32, standardised with the training rows.
         outputs: ``(rows, targets)`` float32, likewise.
+        relative: As the option.
+        moving: Which inputs are series, not waves of the calendar.
         rows: First row and end of the training, validation and test part.
     """
 
@@ -83,6 +89,8 @@ class ForecastingTask:
     stride: int
     inputs: npt.NDArray[np.float32]
     outputs: npt.NDArray[np.float32]
+    relative: bool
+    moving: npt.NDArray[np.bool_]
     rows: dict[str, tuple[int, int]]
 
     training_loss: ClassVar[str] = "squared_error"
@@ -120,10 +128,12 @@ class ForecastingTask:
         """Inputs ``(window, B, columns)``, targets ``(horizon, B, targets)`` from ``firsts`` on."""
         before = firsts + np.arange(-self.window, 0)[:, None]
         after = firsts + np.arange(self.horizon)[:, None]
-        return Batch(
-            inputs=torch.from_numpy(self.inputs[before]),
-            targets=torch.from_numpy(self.outputs[after]),
-        )
+        inputs, targets = self.inputs[before], self.outputs[after]
+        if self.relative:
+            last = firsts - 1
+            inputs -= self.inputs[last] * self.moving
+            targets -= self.outputs[last]
+        return Batch(inputs=torch.from_numpy(inputs), targets=torch.from_numpy(targets))
 
     def loss(self, prediction: Tensor, batch: Batch) -> Tensor:
         """Mean squared error of ``(horizon, B, targets)``."""
@@ -149,11 +159,8 @@ def make(data: str, options: Options) -> ForecastingTask:
         data, delimiter=options.delimiter, header=options.header, skip_lines=options.skip_lines
     )
     chosen = _chosen(table, options.columns)
-    targets = (
-        [name for name in chosen if table.times(name) is None]
-        if options.targets is None
-        else [str(name) for name in options.targets]
-    )
+    series = [name for name in chosen if table.times(name) is None]
+    targets = series if options.targets is None else [str(name) for name in options.targets]
     if not targets:
         raise TaskError(f"{data}: nothing to predict: all columns are dates.")
     inputs = {name: values for column in chosen for name, values in _input(table, column)}
@@ -185,6 +192,8 @@ def make(data: str, options: Options) -> ForecastingTask:
         stride=options.stride,
         inputs=_standardised(inputs, training, data),
         outputs=_standardised(outputs, training, data),
+        relative=options.relative,
+        moving=np.array([name in series for name in inputs]),
         rows={name: (part.start, part.stop) for name, part in zip(PARTS, parts, strict=True)},
     )
 
