@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from evo_nas.columns import (
 from evo_nas.errors import LineageError, RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.record.header import Header, read_header
+from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.reading import budget_of, events_in, read_rows, read_table
 from evo_nas.record.segments import events_of, table_of
 
@@ -223,14 +223,14 @@ class Births:
         return asked, told
 
 
-def read_births(directory: str | Path) -> tuple[Header, Births, list[str]]:
+def read_births(directory: str | RunPath) -> tuple[Header, Births, list[str]]:
     """The header of a run, its births so far, and warnings to be shown to the user.
 
     Raises:
         RecordError: As `evo_nas.record.reading.read_events`.
         LineageError: As `births_of`.
     """
-    root = Path(directory)
+    root = run_path(directory)
     header = read_header(root)
     reading = read_table(root, COLUMNS)
 

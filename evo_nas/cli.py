@@ -17,6 +17,7 @@ import click
 from evo_nas import __version__
 from evo_nas.cli_bench import STRATEGIES, bench
 from evo_nas.cli_show import add_to
+from evo_nas.cli_types import RunDirectory
 from evo_nas.interrupt import INTERRUPTED
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -72,7 +73,7 @@ _COMPARE = _flags(
     click.option("--top", type=int, help="How many of the best cells are compared."),
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-_DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
+_DIRECTORY = click.argument("directory", type=RunDirectory())
 
 
 @main.command()
@@ -82,7 +83,7 @@ _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
 )
 @click.option("--data", help="What the task reads, usually a path.")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="Of the task.")
-@click.option("--run", help="A new directory for the record.")
+@click.option("--run", help="A new directory for the record, or s3://, gs://.")
 @click.option("--seed", type=int, help="Every random draw derives from it.")
 @click.option("--strategy", type=click.Choice(STRATEGIES))
 @click.option(
@@ -146,7 +147,7 @@ def search(
 @_WORKERS
 @_COMPARE
 @_JSON
-def resume(directory: Path, config: Path | None, as_json: bool, **flags: Any) -> None:
+def resume(directory: Any, config: Path | None, as_json: bool, **flags: Any) -> None:
     """Go on with the run in DIRECTORY, with its configuration and what is left of its budget."""
     from evo_nas.config import load
     from evo_nas.search import resume as resume_run
@@ -161,9 +162,7 @@ def resume(directory: Path, config: Path | None, as_json: bool, **flags: Any) ->
 @click.option("--last", is_flag=True, help="Show the last comparison; train nothing.")
 @click.option("--steps", type=click.IntRange(min=1), help="Of each training; else the run's.")
 @click.option("--tune/--no-tune", default=True, help="Tune the learning rate of each cell.")
-@click.option(
-    "--random", "control", type=click.Path(path_type=Path), help="A run of strategy random to use."
-)
+@click.option("--random", "control", type=RunDirectory(), help="A run of strategy random to use.")
 @click.option("--no-random", is_flag=True, help="Leave the random search out.")
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds per cell.")
 @click.option("--top", type=int, help="How many of the best cells take part.")
@@ -171,7 +170,7 @@ def resume(directory: Path, config: Path | None, as_json: bool, **flags: Any) ->
 @_WORKERS
 @click.option("--markdown", is_flag=True, help="The table as Markdown.")
 @_JSON
-def compare(directory: Path, last: bool, as_json: bool, markdown: bool, **flags: Any) -> None:
+def compare(directory: Any, last: bool, as_json: bool, markdown: bool, **flags: Any) -> None:
     """Are the best cells better? Against GRU, LSTM and random search, at equal parameters.
 
     Each cell gets the learning rate that suits it and is trained anew with several seeds. The table
@@ -202,7 +201,7 @@ def compare(directory: Path, last: bool, as_json: bool, markdown: bool, **flags:
         sys.exit(INTERRUPTED)
 
 
-def _compared(directory: Path, flags: dict[str, Any]) -> tuple[Any, bool]:
+def _compared(directory: Any, flags: dict[str, Any]) -> tuple[Any, bool]:
     from evo_nas.comparison.command import Options, compare_run
 
     if flags["control"] is not None and flags["no_random"]:

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evo_nas.cli_types import RunDirectory
+
 if TYPE_CHECKING:
     from evo_nas.births import Births
+    from evo_nas.record import RunPath
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-_DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
+_DIRECTORY = click.argument("directory", type=RunDirectory())
 
 
 @click.command()
 @_DIRECTORY
 @_JSON
-def status(directory: Path, as_json: bool) -> None:
+def status(directory: RunPath, as_json: bool) -> None:
     """How far the run in DIRECTORY is; works while it runs."""
     from evo_nas import status as reading
     from evo_nas.births import read_births
@@ -40,7 +43,7 @@ def status(directory: Path, as_json: bool) -> None:
 @click.option("--dot", is_flag=True, help="The family tree as a DOT graph.")
 @_JSON
 def lineage(
-    directory: Path,
+    directory: RunPath,
     birth: int | None,
     children: bool,
     top: int | None,
@@ -133,7 +136,7 @@ def cells(name: str | None, as_json: bool) -> None:
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="For --weights."
 )
 def export(
-    directory: Path,
+    directory: RunPath,
     birth: int | None,
     out: Path | None,
     weights: Path | None,
@@ -174,7 +177,7 @@ def doctor(run: str, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _birth_or_best(directory: Path, births: Births, birth: int | None) -> int:
+def _birth_or_best(directory: RunPath, births: Births, birth: int | None) -> int:
     """The birth asked for, else the best of the run."""
     from evo_nas.lineage import best
 

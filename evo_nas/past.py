@@ -10,7 +10,6 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 from evo_nas.errors import RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.record.header import Header
+from evo_nas.record.paths import RunPath
 from evo_nas.record.reading import Reading, budget_of, events_in, read_rows
 from evo_nas.rungs import Arrivals
 
@@ -127,7 +127,7 @@ def standing(
 
 
 def past_of(
-    root: Path,
+    root: RunPath,
     header: Header,
     reading: Reading,
     population: int,
@@ -195,7 +195,7 @@ def past_of(
     return past, events[third:]
 
 
-def _check(root: Path, asked: Numbers, told: Numbers) -> None:
+def _check(root: RunPath, asked: Numbers, told: Numbers) -> None:
     """Candidates are numbered in the order of asking, and each is told once at most."""
     if not np.array_equal(asked, np.arange(len(asked))):
         raise RecordError(f"{root}: the record contradicts itself: births are not in order.")

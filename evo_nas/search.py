@@ -24,11 +24,13 @@ from evo_nas.past import COLUMNS
 from evo_nas.record import (
     Header,
     Record,
+    RunPath,
     create_run,
     now,
     open_run,
     read_header,
 )
+from evo_nas.record.paths import absolute, is_uri
 from evo_nas.searching import search_in
 from evo_nas.sessions import last_config, merged, note_session
 from evo_nas.setting import (
@@ -58,7 +60,7 @@ class Outcome:
         note: What the user should know of the reason; may be empty.
     """
 
-    directory: Path
+    directory: RunPath
     header: Header
     births: Births
     reason: Reason
@@ -109,7 +111,7 @@ def start(config: SearchConfig) -> Outcome:
 
 
 def resume(
-    directory: str | Path, overrides: dict[str, Any], wanted: SearchConfig | None = None
+    directory: str | RunPath, overrides: dict[str, Any], wanted: SearchConfig | None = None
 ) -> Outcome:
     """Go on with a run: replay its record, finish what was in flight, spend what is left.
 
@@ -212,7 +214,8 @@ def _refuse_unknown_names(config: SearchConfig) -> None:
 
 
 def _refuse_vanishing(directory: str) -> None:
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not Path(directory).is_absolute():
+    stays = is_uri(directory) or Path(directory).is_absolute()
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not stays:
         raise SearchError(
             f"--run {directory} is relative, but this is a Ray job, whose working directory "
             "vanishes with it. Give an absolute path on storage that stays."
@@ -221,7 +224,7 @@ def _refuse_vanishing(directory: str) -> None:
 
 def _with_absolute_data(config: SearchConfig) -> SearchConfig:
     """Paths made absolute, so that a run can be resumed from another directory."""
-    runs = tuple(str(Path(run).resolve()) for run in config.evolution.warm_start)
+    runs = tuple(absolute(run) for run in config.evolution.warm_start)
     config = replace(config, evolution=replace(config.evolution, warm_start=runs))
     data = config.task.data
     if data is None or not Path(data).exists():

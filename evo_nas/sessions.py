@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import sys
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig
-from evo_nas.record import Header
-from evo_nas.record.durable import make_directory, write_durably
+from evo_nas.record import Header, RunPath, run_path
 from evo_nas.record.sealed import BrokenSeal, opened, sealed
+from evo_nas.record.storage import make_directory, write_durably
 
 FOLDER = "sessions"
 
 
-def last_config(directory: str | Path, header: Header) -> SearchConfig:
+def last_config(directory: str | RunPath, header: Header) -> SearchConfig:
     """The configuration of the latest session; the header's if there was only one.
 
     A file that is damaged is passed over with a warning: what it changed can be given again.
     """
-    for path in reversed(_files(Path(directory))):
+    for path in reversed(_files(run_path(directory))):
         try:
             return from_dict(opened(path.read_bytes())[0], str(path))
         except (BrokenSeal, ConfigError) as error:
@@ -38,11 +37,11 @@ def last_config(directory: str | Path, header: Header) -> SearchConfig:
     return from_dict(header.config, f"{directory}/run.json")
 
 
-def note_session(directory: str | Path, config: SearchConfig) -> None:
+def note_session(directory: str | RunPath, config: SearchConfig) -> None:
     """Write down the configuration of a session that goes on with a run."""
-    folder = Path(directory) / FOLDER
+    folder = run_path(directory) / FOLDER
     make_directory(folder)
-    number = max((int(path.stem) for path in _files(Path(directory))), default=0) + 1
+    number = max((int(path.stem) for path in _files(run_path(directory))), default=0) + 1
     write_durably(folder / f"{number:03}.json", sealed(to_dict(config)))
 
 
@@ -64,6 +63,6 @@ def merged(config: SearchConfig, wanted: SearchConfig) -> SearchConfig:
     return replace(config, **tables)
 
 
-def _files(directory: Path) -> list[Path]:
+def _files(directory: RunPath) -> list[RunPath]:
     found = (directory / FOLDER).glob("*.json")
     return sorted((path for path in found if path.stem.isdigit()), key=lambda p: int(p.stem))

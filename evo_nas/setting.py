@@ -6,12 +6,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
-from evo_nas.record.header import Header
+from evo_nas.record import Header, RunPath
 from workers.limits import Limits, Pool
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def prepare_engine(config: SearchConfig, before: Iterable[str] = ()) -> str:
     return label
 
 
-def refuse_other_engine(directory: str | Path, header: Header, label: str) -> None:
+def refuse_other_engine(directory: str | RunPath, header: Header, label: str) -> None:
     """A deterministic run goes on with the engine and variant it began with, or not at all.
 
     Raises:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from evo_nas.comparison.entrants import mean_metric
 from evo_nas.comparison.output import as_json, table
 from evo_nas.lineage import best
+from evo_nas.record.paths import RunPath
 
 if TYPE_CHECKING:
     from evo_nas.search import Outcome
@@ -82,7 +83,7 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def command(name: str, directory: Path) -> str:
+def command(name: str, directory: RunPath) -> str:
     """A command line on a run that can be pasted into the shell as it is."""
     program = "evo-nas"
     if shutil.which(program) is None:

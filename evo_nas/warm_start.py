@@ -8,17 +8,16 @@ changes of the other runs change nothing, and a resume asks for the same candida
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from evo_nas.errors import RecordError, SearchError
 from evo_nas.past import COLUMNS, EVERYTHING, past_of, standing
 from evo_nas.predictor import Earlier, normal_scores
-from evo_nas.record import read_header
-from evo_nas.record.durable import write_durably
+from evo_nas.record import RunPath, read_header, run_path
 from evo_nas.record.reading import read_table
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
+from evo_nas.record.storage import write_durably
 from genomes.genome import Genome
 
 FILE = "warm_start.json"
@@ -26,7 +25,7 @@ CELLS = 300
 """Of each run, evenly spread over its ranks: fits take time that grows with the cube of all."""
 
 
-def earlier_of(directory: Path, runs: Sequence[str]) -> Earlier:
+def earlier_of(directory: RunPath, runs: Sequence[str]) -> Earlier:
     """What the run in ``directory`` learned from earlier runs; taken and written when first asked.
 
     Raises:
@@ -37,7 +36,7 @@ def earlier_of(directory: Path, runs: Sequence[str]) -> Earlier:
         return []
     path = directory / FILE
     if not path.exists():
-        cells = [cell for run in runs for cell in _cells_of(Path(run))]
+        cells = [cell for run in runs for cell in _cells_of(run_path(run))]
         write_durably(path, sealed({"runs": list(runs), "cells": cells}))
     try:
         document = unsealed(path.read_bytes())
@@ -49,7 +48,7 @@ def earlier_of(directory: Path, runs: Sequence[str]) -> Earlier:
     return [(Genome.from_json(genome), float(score)) for genome, score in document["cells"]]
 
 
-def _cells_of(run: Path) -> list[tuple[str, float]]:
+def _cells_of(run: RunPath) -> list[tuple[str, float]]:
     header, reading = read_header(run), read_table(run, COLUMNS)
     past, _ = past_of(run, header, reading, EVERYTHING, failures=EVERYTHING)
     genomes = {asked.digest: asked.genome for asked in (*past.failed, *past.recent)}

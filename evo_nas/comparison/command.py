@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from evo_nas.births import Births, read_births
@@ -17,6 +16,7 @@ from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
 from evo_nas.interrupt import Interrupt
 from evo_nas.lineage import best_finished
+from evo_nas.record import RunPath
 from evo_nas.sessions import last_config
 from evo_nas.setting import load_same_data, pool_of, prepare_engine
 from workers.messages import Part
@@ -36,13 +36,13 @@ class Options:
 
     part: Part = "validation"
     steps: int | None = None
-    control: Path | None = None
+    control: RunPath | None = None
     with_control: bool = True
     tune: bool = True
 
 
 def compare_run(
-    directory: Path, overrides: dict[str, Any], options: Options
+    directory: RunPath, overrides: dict[str, Any], options: Options
 ) -> tuple[Comparison | None, bool]:
     """Compare the best cells of a run with the baselines and with random search.
 
@@ -90,7 +90,7 @@ def _refuse_unknown_baselines(terms: Terms) -> None:
         raise SearchError(str(error)) from error
 
 
-def _warn_if_opened(directory: Path, terms: Terms, births: Births) -> None:
+def _warn_if_opened(directory: RunPath, terms: Terms, births: Births) -> None:
     """The test part is opened once; going on with what opened it is no second time."""
     if terms.part != "test":
         return

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 from evo_nas.births import Births, read_births
 from evo_nas.comparison.folders import RANDOM
@@ -19,7 +18,17 @@ from evo_nas.config_tables import BudgetConfig, SearchConfig
 from evo_nas.errors import SearchError
 from evo_nas.interrupt import Interrupt
 from evo_nas.past import COLUMNS
-from evo_nas.record import HEADER, Header, Record, create_run, now, open_run, read_header
+from evo_nas.record import (
+    HEADER,
+    Header,
+    Record,
+    RunPath,
+    create_run,
+    now,
+    open_run,
+    read_header,
+    run_path,
+)
 from evo_nas.searching import search_in
 from evo_nas.setting import refuse_other_engine
 from evo_nas.streams import Stream, training_seed
@@ -37,7 +46,7 @@ _KEYS = (
 
 def searched_at_random(
     config: SearchConfig,
-    directory: Path,
+    directory: RunPath,
     header: Header,
     evaluations: int,
     pool: Pool,
@@ -73,7 +82,7 @@ def searched_at_random(
         print(f"the random search ended early: {note}", file=sys.stderr)
 
 
-def _opened(wanted: SearchConfig, folder: Path, header: Header) -> Record:
+def _opened(wanted: SearchConfig, folder: RunPath, header: Header) -> Record:
     if not (folder / HEADER).exists():
         return create_run(folder, replace(header, config=to_dict(wanted), created=now()))
     there = read_header(folder)
@@ -91,8 +100,8 @@ def _opened(wanted: SearchConfig, folder: Path, header: Header) -> Record:
 
 
 def control_births(
-    config: SearchConfig, directory: Path, header: Header, evaluations: int, control: str
-) -> tuple[Path, Births]:
+    config: SearchConfig, directory: RunPath, header: Header, evaluations: int, control: str
+) -> tuple[RunPath, Births]:
     """The births of the run's random search, or of another run that is to serve as one.
 
     Raises:
@@ -104,7 +113,7 @@ def control_births(
         folder = directory / RANDOM
         _, births, _ = read_births(folder)
         return folder, births
-    folder = Path(control)
+    folder = run_path(control)
     other, births, warnings = read_births(folder)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo_nas.births import Births
@@ -12,7 +11,7 @@ from evo_nas.comparison.terms import Terms
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
 from evo_nas.lineage import Entry, best_finished
-from evo_nas.record import Header
+from evo_nas.record import Header, RunPath
 from genomes.canonical import canonical
 from genomes.cost import recurrent_parameters
 from genomes.genome import Genome
@@ -126,7 +125,7 @@ def field_of(
     terms: Terms,
     births: Births,
     task: Task,
-    control: tuple[Path, Births] | None = None,
+    control: tuple[RunPath, Births] | None = None,
     left_out: str = "",
 ) -> Field | None:
     """Everybody, all at the parameters of the run's best cell.

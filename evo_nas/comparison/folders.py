@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from evo_nas.record import HEADER, read_header
-from evo_nas.record.durable import make_directory
+from evo_nas.record import HEADER, RunPath, read_header
+from evo_nas.record.storage import make_directory
 from workers.messages import Part
 
 COMPARISONS = "comparisons"
@@ -16,13 +15,13 @@ RANDOM = "random"
 """The run directory of a run's own random search."""
 
 
-def folders_of(directory: Path, kind: str = COMPARISONS) -> list[Path]:
+def folders_of(directory: RunPath, kind: str = COMPARISONS) -> list[RunPath]:
     """The folders of a run's comparisons in order; one killed before it began does not count."""
     found = [p for p in (directory / kind).glob("*") if p.name.isdigit()]
     return sorted((p for p in found if (p / HEADER).exists()), key=lambda p: int(p.name))
 
 
-def next_folder(directory: Path, kind: str = COMPARISONS) -> Path:
+def next_folder(directory: RunPath, kind: str = COMPARISONS) -> RunPath:
     """A folder for one more: ``comparisons/001``, ``002``, ..."""
     root = directory / kind
     make_directory(root)
@@ -30,7 +29,9 @@ def next_folder(directory: Path, kind: str = COMPARISONS) -> Path:
     return root / f"{max(taken, default=0) + 1:03}"
 
 
-def matching(directory: Path, wanted: Mapping[str, Any], kind: str = COMPARISONS) -> list[Path]:
+def matching(
+    directory: RunPath, wanted: Mapping[str, Any], kind: str = COMPARISONS
+) -> list[RunPath]:
     """The folders whose headers say that they are what is wanted, the newest first."""
     return [
         folder
@@ -42,6 +43,6 @@ def matching(directory: Path, wanted: Mapping[str, Any], kind: str = COMPARISONS
     ]
 
 
-def times_opened(directory: Path, part: Part) -> int:
+def times_opened(directory: RunPath, part: Part) -> int:
     """How many comparisons of a run looked at a part of the data."""
     return sum(read_header(f).config.get("part") == part for f in folders_of(directory))

@@ -6,13 +6,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from evo_nas.comparison.entrants import BASELINE, SEARCH, Trial, field_from
 from evo_nas.events import Asked, Told
 from evo_nas.intervals import Interval, t_interval
-from evo_nas.record import Header, read_events, read_header
+from evo_nas.record import Header, RunPath, read_events, read_header
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Comparison:
     metric: str
     unit: str
     higher_is_better: bool
-    directory: Path
+    directory: RunPath
     complete: bool
     judged: str
     rival: str | None
@@ -118,7 +117,7 @@ class Comparison:
         return next((row for row in self.rows if row.name == name), None)
 
 
-def read_comparison(folder: Path) -> Comparison:
+def read_comparison(folder: RunPath) -> Comparison:
     """A recorded comparison.
 
     Raises:

@@ -11,7 +11,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evo_nas.births import Births
@@ -30,7 +29,7 @@ from evo_nas.lineage import best_finished
 from evo_nas.loop import Budget, Clock, Loop
 from evo_nas.order import order_of
 from evo_nas.past import COLUMNS, past_of
-from evo_nas.record import Header, Record, create_run, now, open_run, read_events
+from evo_nas.record import Header, Record, RunPath, create_run, now, open_run, read_events
 from evo_nas.strategies import rules_of
 from workers.limits import Pool
 from workers.messages import Part
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 MakePlan = Callable[[SearchConfig, Terms, Sequence[Any]], list[Asked]]
 
 
-def same_comparison(directory: Path, terms: Terms, births: Births) -> Comparison | None:
+def same_comparison(directory: RunPath, terms: Terms, births: Births) -> Comparison | None:
     """The newest comparison of these terms that is complete: making it again would repeat it."""
     for folder in matching(directory, about(terms, births.evaluated)):
         if (found := read_comparison(folder)).complete:
@@ -49,7 +48,7 @@ def same_comparison(directory: Path, terms: Terms, births: Births) -> Comparison
     return None
 
 
-def unfinished(directory: Path, terms: Terms, births: Births) -> Path | None:
+def unfinished(directory: RunPath, terms: Terms, births: Births) -> RunPath | None:
     """The last comparison of the run if it is of these terms: it is gone on with."""
     last = folders_of(directory)[-1:]
     same = matching(directory, about(terms, births.evaluated))
@@ -71,7 +70,7 @@ class Stages:
     """
 
     config: SearchConfig
-    directory: Path
+    directory: RunPath
     header: Header
     births: Births
     task: Task

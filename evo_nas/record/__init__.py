@@ -7,13 +7,16 @@
     DIR/segments/...-...parquet      many segments in one file                      layout.py
     DIR/checkpoints/                 manifests of such files                        checkpoint.py
     DIR/lock                         held by the manager that writes                durable.py
+    DIR/lease/                       the same in a bucket                           lease.py
 
-`writing` is for the one manager that writes, `reading` for everybody else; `durable` is how a file
-gets onto the disk, `sealed` how JSON carries its own SHA-256.
+`writing` is for the one manager that writes, `reading` for everybody else. `storage` is how files
+get where they stay, be it the disk (`durable`) or a bucket (`bucket`); `paths` tells the two apart.
+`sealed` is how JSON carries its own SHA-256.
 """
 
 from evo_nas.errors import RecordError
 from evo_nas.record.header import HEADER, Header, now, read_header
+from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.reading import read_events
 from evo_nas.record.writing import Record, create_run, open_run
 
@@ -22,9 +25,11 @@ __all__ = [
     "Header",
     "Record",
     "RecordError",
+    "RunPath",
     "create_run",
     "now",
     "open_run",
     "read_events",
     "read_header",
+    "run_path",
 ]

@@ -15,15 +15,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from evo_nas.errors import RecordError
-from evo_nas.record.durable import make_directory, remove, write_durably
 from evo_nas.record.layout import SEGMENTS, Part, parts_in
+from evo_nas.record.paths import RunPath
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
 from evo_nas.record.segments import DamagedSegment, decode, encode_rolled
+from evo_nas.record.storage import Hold, make_directory, remove, write_durably
 
 CHECKPOINTS = "checkpoints"
 FORMAT = "evo-nas-checkpoint"
@@ -78,7 +78,7 @@ class Manifest:
         return next((file for file in self.files if file.part == part), None)
 
 
-def read_manifest(root: Path) -> tuple[Manifest | None, list[str]]:
+def read_manifest(root: RunPath) -> tuple[Manifest | None, list[str]]:
     """The newest manifest that is whole, and warnings about newer ones that are not."""
     warnings: list[str] = []
     for path in reversed(_manifests(root)):
@@ -94,10 +94,11 @@ def read_manifest(root: Path) -> tuple[Manifest | None, list[str]]:
 
 
 def write_checkpoint(
-    root: Path,
+    root: RunPath,
     chosen: Sequence[Part],
     known: Manifest | None,
     written: Mapping[Part, pa.Table],
+    held: Hold | None = None,
 ) -> Manifest:
     """Roll the single segments up and write a manifest; what became superfluous goes.
 
@@ -110,6 +111,7 @@ def write_checkpoint(
         chosen: The files that make up the record, in order (`evo_nas.record.layout.cover`).
         known: The manifest before this one.
         written: Rows of those segments that were written just now and need not be read.
+        held: What keeps other managers out.
 
     Raises:
         OSError: If the disk refuses; the record is whole then, rolled up or not.
@@ -126,14 +128,14 @@ def write_checkpoint(
         table = pa.concat_tables(tables)
         part = Part(rolled[0].first, rolled[-1].last, True)
         content = encode_rolled(table)
-        write_durably(folder / part.name, content)
+        write_durably(folder / part.name, content, held)
         files.append(_file(part, content, table.num_rows))
     manifest = Manifest(sum(file.events for file in files), tuple(files))
     make_directory(root / CHECKPOINTS)
     document = {"format": FORMAT, "events": manifest.events}
     listed = [asdict(file) for file in files]
     path = root / CHECKPOINTS / f"{manifest.events:012d}.json"
-    write_durably(path, sealed({**document, "files": listed}))
+    write_durably(path, sealed({**document, "files": listed}), held)
     _tidy(root)
     return manifest
 
@@ -152,7 +154,7 @@ def _split(chosen: Sequence[Part]) -> tuple[list[Part], list[Part]]:
     return kept, rolled
 
 
-def _table(path: Path, part: Part, known: Manifest | None) -> pa.Table:
+def _table(path: RunPath, part: Part, known: Manifest | None) -> pa.Table:
     content = path.read_bytes()
     listed = known.listed(part) if known is not None else None
     try:
@@ -163,7 +165,7 @@ def _table(path: Path, part: Part, known: Manifest | None) -> pa.Table:
         raise RecordError(f"{path} is damaged ({error}). Restore it from a copy.") from None
 
 
-def _listed(folder: Path, part: Part, known: Manifest | None) -> RolledFile:
+def _listed(folder: RunPath, part: Part, known: Manifest | None) -> RolledFile:
     listed = known.listed(part) if known is not None else None
     if listed is not None:
         return listed
@@ -176,7 +178,7 @@ def _file(part: Part, content: bytes, events: int) -> RolledFile:
     return RolledFile(part.first, part.last, events, len(content), digest)
 
 
-def _tidy(root: Path) -> None:
+def _tidy(root: RunPath) -> None:
     """Remove what none of the newest manifests needs: the segments and rolled files that larger
     ones hold, and the manifests before them."""
     paths = _manifests(root)
@@ -195,12 +197,12 @@ def _tidy(root: Path) -> None:
         remove(path)
 
 
-def _manifests(root: Path) -> list[Path]:
+def _manifests(root: RunPath) -> list[RunPath]:
     found = (root / CHECKPOINTS).glob("*.json")
     return sorted((path for path in found if path.stem.isdigit()), key=lambda p: int(p.stem))
 
 
-def _parsed(path: Path) -> Manifest:
+def _parsed(path: RunPath) -> Manifest:
     document = unsealed(path.read_bytes())
     try:
         files = tuple(RolledFile(**file) for file in document["files"])

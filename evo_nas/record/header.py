@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from evo_nas.errors import RecordError
-from evo_nas.record.durable import replace_durably, write_durably
+from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.sealed import SEAL, BrokenSeal, opened, sealed
+from evo_nas.record.storage import replace_durably, write_durably
 
 FORMAT = "evo-nas-run"
 VERSION = 3
@@ -48,21 +48,21 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_header(directory: Path, header: Header) -> None:
+def write_header(directory: RunPath, header: Header) -> None:
     """Write the header of a new run."""
     write_durably(directory / HEADER, _content(header))
 
 
-def read_header(directory: str | Path) -> Header:
+def read_header(directory: str | RunPath) -> Header:
     """The header of a run, of this format or an older one.
 
     Raises:
         RecordError: If there is no run, its header is damaged, or of a newer format version.
     """
-    return _read(Path(directory))[0]
+    return _read(run_path(directory))[0]
 
 
-def upgrade(directory: Path) -> str:
+def upgrade(directory: RunPath) -> str:
     """Let a run of an older format go on in this one: its header alone is written anew.
 
     The old header stays as ``run.json.1``. Its segments are read as they are.
@@ -88,7 +88,7 @@ def _content(header: Header) -> bytes:
     return sealed({"format": FORMAT, "version": VERSION} | asdict(header))
 
 
-def _read(directory: Path) -> tuple[Header, int]:
+def _read(directory: RunPath) -> tuple[Header, int]:
     path = directory / HEADER
     try:
         content = path.read_bytes()
@@ -115,7 +115,7 @@ def _read(directory: Path) -> tuple[Header, int]:
     return Header(**{name: document[name] for name in names}), version
 
 
-def _known_version(path: Path, document: Mapping[str, Any]) -> int:
+def _known_version(path: RunPath, document: Mapping[str, Any]) -> int:
     version = document.get("version")
     if type(version) is int and 1 <= version <= VERSION:
         return version

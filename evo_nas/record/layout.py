@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+
+from evo_nas.record.paths import RunPath
 
 SEGMENTS = "segments"
 """The folder of a run that holds its events."""
@@ -42,7 +43,7 @@ class Part:
         return f"{numbers}.parquet"
 
 
-def parts_in(folder: Path) -> frozenset[Part]:
+def parts_in(folder: RunPath) -> frozenset[Part]:
     """The files of events in a folder; other files do not count."""
     matches = (_NAME.fullmatch(path.name) for path in folder.iterdir())
     return frozenset(

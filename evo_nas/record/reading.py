@@ -10,7 +10,6 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,9 @@ from evo_nas.events import Event
 from evo_nas.record.checkpoint import Manifest, read_manifest
 from evo_nas.record.header import Header, read_header
 from evo_nas.record.layout import SEGMENTS, Part, cover, parts_in, segment_count
+from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.segments import SCHEMA, DamagedSegment, decode, decode_rows, events_of
+from evo_nas.record.storage import contents
 
 LISTINGS = 5
 """How often the folder is listed before a file counts as missing."""
@@ -46,7 +47,7 @@ class Reading:
     rows: tuple[int, ...]
     manifest: Manifest | None
     next_segment: int
-    torn: Path | None
+    torn: RunPath | None
     warnings: tuple[str, ...]
 
 
@@ -58,7 +59,7 @@ class _Gone(Exception):
         self.message = message
 
 
-def read_events(directory: str | Path) -> tuple[list[Event], list[str]]:
+def read_events(directory: str | RunPath) -> tuple[list[Event], list[str]]:
     """Everything recorded so far, in order, and warnings to be shown to the user.
 
     A damaged newest segment (a disk may tear one, a killed process cannot) is left out with a
@@ -68,13 +69,13 @@ def read_events(directory: str | Path) -> tuple[list[Event], list[str]]:
         RecordError: If there is no run, a segment is missing, or one that has a successor, or
             that a checkpoint wrote, is damaged.
     """
-    root = Path(directory)
+    root = run_path(directory)
     header = read_header(root)
     reading = read_table(root)
     return events_in(root, header, reading.table), list(reading.warnings)
 
 
-def events_in(root: Path, header: Header, table: pa.Table) -> list[Event]:
+def events_in(root: RunPath, header: Header, table: pa.Table) -> list[Event]:
     """The rows of a table of all columns as events.
 
     Raises:
@@ -94,7 +95,7 @@ def budget_of(header: Header) -> int:
     return int(training.get("steps", 0))
 
 
-def read_table(root: Path, columns: Sequence[str] | None = None) -> Reading:
+def read_table(root: RunPath, columns: Sequence[str] | None = None) -> Reading:
     """The rows of a run, of all columns or of some.
 
     Raises:
@@ -109,7 +110,7 @@ def read_table(root: Path, columns: Sequence[str] | None = None) -> Reading:
     raise RecordError(message)
 
 
-def _read(root: Path, columns: Sequence[str] | None) -> Reading:
+def _read(root: RunPath, columns: Sequence[str] | None) -> Reading:
     folder = root / SEGMENTS
     manifest, warnings = read_manifest(root)
     try:
@@ -117,7 +118,7 @@ def _read(root: Path, columns: Sequence[str] | None) -> Reading:
     except FileNotFoundError:
         raise RecordError(f"{folder} is missing. Restore it from a copy.") from None
     count = segment_count(parts)
-    torn: Path | None = None
+    torn: RunPath | None = None
     done: dict[Part, pa.Table] = {}
     while True:
         chosen, missing = cover(parts)
@@ -155,7 +156,7 @@ def _read(root: Path, columns: Sequence[str] | None) -> Reading:
 
 
 def read_rows(
-    root: Path, reading: Reading, rows: Sequence[int], columns: Sequence[str] | None = None
+    root: RunPath, reading: Reading, rows: Sequence[int], columns: Sequence[str] | None = None
 ) -> pa.Table:
     """Some rows of a reading, in the order asked for.
 
@@ -182,7 +183,7 @@ def read_rows(
 
 
 def _some_rows(
-    folder: Path, reading: Reading, rows: Sequence[int], columns: Sequence[str] | None
+    folder: RunPath, reading: Reading, rows: Sequence[int], columns: Sequence[str] | None
 ) -> pa.Table:
     wanted = sorted({*rows})
     tables = [nothing(columns)]
@@ -204,7 +205,7 @@ def nothing(columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def _decode(
-    folder: Path,
+    folder: RunPath,
     chosen: Sequence[Part],
     manifest: Manifest | None,
     columns: Sequence[str] | None,
@@ -212,9 +213,10 @@ def _decode(
 ) -> tuple[Part, str] | None:
     """Read the chosen files into ``done``; the first that is damaged, and how."""
     sequence = 0
+    read = contents([folder / part.name for part in chosen])
     for part in chosen:
         try:
-            content = (folder / part.name).read_bytes()
+            content = next(read)
             table = _rows(content, part, manifest, columns, newest=part == chosen[-1])
             _check_numbers(table, sequence)
         except FileNotFoundError:
@@ -262,7 +264,7 @@ def _covers(parts: Iterable[Part], last: int) -> bool:
     return bool(chosen) and chosen[-1].last >= last and (missing is None or missing > last)
 
 
-def _cannot_be_left_out(folder: Path, part: Part, why: str) -> str:
+def _cannot_be_left_out(folder: RunPath, part: Part, why: str) -> str:
     if part.rolled:
         return (
             f"{folder / part.name} is damaged ({why}), and the {part.last - part.first + 1} "

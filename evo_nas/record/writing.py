@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
@@ -11,13 +10,21 @@ import pyarrow as pa
 from evo_nas.errors import RecordError
 from evo_nas.events import Event
 from evo_nas.record.checkpoint import write_checkpoint
-from evo_nas.record.durable import TEMPORARY, Lock, make_directory, move_durably, write_durably
+from evo_nas.record.durable import TEMPORARY
 from evo_nas.record.header import HEADER, Header, read_header, upgrade, write_header
 from evo_nas.record.layout import SEGMENTS, Part
+from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.reading import Reading, read_table
 from evo_nas.record.segments import encode, table_of
+from evo_nas.record.storage import (
+    OF_A_LOCK,
+    Hold,
+    hold,
+    make_directory,
+    move_durably,
+    write_durably,
+)
 
-LOCK = "lock"
 CHECKPOINT_SEGMENTS = 256
 """After so many segments a checkpoint is written."""
 
@@ -35,9 +42,9 @@ class Record:
 
     def __init__(
         self,
-        directory: Path,
+        directory: RunPath,
         header: Header,
-        lock: Lock,
+        lock: Hold,
         reading: Reading,
         warnings: Sequence[str] = (),
         checkpoint_segments: int = CHECKPOINT_SEGMENTS,
@@ -68,7 +75,7 @@ class Record:
             raise ValueError("there is nothing to append.")
         table = table_of(events, self._sequence)
         part = Part(self._number, self._number, False)
-        write_durably(self.directory / SEGMENTS / part.name, encode(table))
+        write_durably(self.directory / SEGMENTS / part.name, encode(table), self._lock)
         self._parts.append(part)
         self._written[part] = table
         self._number += 1
@@ -82,8 +89,9 @@ class Record:
         Raises:
             OSError: If the disk refuses; nothing recorded is lost.
         """
-        known = self._manifest
-        self._manifest = write_checkpoint(self.directory, self._parts, known, self._written)
+        self._manifest = write_checkpoint(
+            self.directory, self._parts, self._manifest, self._written, self._lock
+        )
         self._parts = [file.part for file in self._manifest.files]
         self._written.clear()
 
@@ -104,7 +112,7 @@ class Record:
 
 
 def create_run(
-    directory: str | Path, header: Header, checkpoint_segments: int = CHECKPOINT_SEGMENTS
+    directory: str | RunPath, header: Header, checkpoint_segments: int = CHECKPOINT_SEGMENTS
 ) -> Record:
     """Begin a run in a new or empty directory.
 
@@ -112,10 +120,10 @@ def create_run(
         RecordError: If a run, anything else, or a file is there.
         RunLocked: If another process begins one there right now.
     """
-    root = Path(directory)
+    root = run_path(directory)
     _refuse_used(root)
     make_directory(root / SEGMENTS)
-    lock = Lock(root / LOCK)
+    lock = hold(root)
     try:
         _refuse_used(root)  # again: another process may have been faster
         write_header(root, header)
@@ -126,7 +134,7 @@ def create_run(
 
 
 def open_run(
-    directory: str | Path,
+    directory: str | RunPath,
     columns: Sequence[str] | None = None,
     checkpoint_segments: int = CHECKPOINT_SEGMENTS,
 ) -> Record:
@@ -144,9 +152,9 @@ def open_run(
         RecordError: As `read_header` and `read_events`.
         RunLocked: If another process writes to it; the message names its pid.
     """
-    root = Path(directory)
+    root = run_path(directory)
     header = read_header(root)
-    lock = Lock(root / LOCK)
+    lock = hold(root)
     try:
         reading = read_table(root, columns)
         warnings = [text] if (text := upgrade(root)) else []
@@ -154,14 +162,14 @@ def open_run(
         if reading.torn is not None:
             aside = _free_name(reading.torn.with_name(reading.torn.name + ".torn"))
             move_durably(reading.torn, aside)
-            record.warnings.append(f"It was kept as {aside.name}.")
+            record.warnings.append(f"It was kept as {aside}.")
         return record
     except BaseException:
         lock.release()
         raise
 
 
-def _refuse_used(root: Path) -> None:
+def _refuse_used(root: RunPath) -> None:
     if root.is_dir():
         if (root / HEADER).exists():
             raise RecordError(
@@ -169,7 +177,7 @@ def _refuse_used(root: Path) -> None:
                 "(or give a new --run)"
             )
         # What a creation leaves that was killed before its header.
-        harmless = {LOCK, HEADER + TEMPORARY}
+        harmless = {*OF_A_LOCK, HEADER + TEMPORARY}
         others = [p.name for p in root.iterdir() if p.name not in harmless | {SEGMENTS}]
         segments = root / SEGMENTS
         if others or (segments.exists() and (not segments.is_dir() or any(segments.iterdir()))):
@@ -182,8 +190,8 @@ def _refuse_used(root: Path) -> None:
         raise RecordError(f"{root} is a file. Give a new or empty directory as --run.")
 
 
-def _free_name(path: Path) -> Path:
-    candidate, n = path, 1
-    while candidate.exists():
-        candidate, n = path.with_name(f"{path.name}{n}"), n + 1
-    return candidate
+def _free_name(path: RunPath) -> str:
+    name, n = path.name, 1
+    while path.with_name(name).exists():
+        name, n = f"{path.name}{n}", n + 1
+    return name

@@ -1,0 +1,67 @@
+"""Where a run lies: a directory of this machine, or below a URI of an object store.
+
+Both are used through the same few members of `pathlib.Path`: ``/``, ``name``, ``parent``,
+``exists``, ``read_bytes``, ``iterdir`` and ``glob``. What changes a run goes through
+`evo_nas.record.storage`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from evo_nas.errors import RecordError
+from evo_nas.record.bucket import SCHEMES, RemotePath, bucket_of
+
+RunPath = Path | RemotePath
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text names a place by a URI."""
+    return "://" in text
+
+
+def run_path(place: str | RunPath) -> RunPath:
+    """A run directory as the user names it.
+
+    Args:
+        place: A path, or ``file:///...``, ``s3://BUCKET/...``, ``gs://BUCKET/...``.
+
+    Raises:
+        RecordError: If the URI is of another scheme, has no bucket or path, or holds more than
+            that.
+    """
+    if not isinstance(place, str):
+        return place
+    if not is_uri(place):
+        return Path(place)
+    parts = urlsplit(place)
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise RecordError(
+            f"{place}: a run directory is a scheme, a bucket and a path, nothing more. Credentials "
+            "and the endpoint come from the environment (AWS_PROFILE, AWS_ENDPOINT_URL, ...)."
+        )
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise RecordError(
+                f"{place}: of a file, give the whole path: file:///home/me/runs/first"
+            )
+        return Path(unquote(parts.path))
+    if parts.scheme not in SCHEMES:
+        raise RecordError(
+            f"{place}: runs cannot lie in {parts.scheme}://. Known are "
+            f"{', '.join(f'{scheme}://' for scheme in ('file', *SCHEMES))} and plain paths."
+        )
+    key = parts.path.strip("/")
+    names = key.split("/")
+    if not parts.netloc or not key or any(name in ("", ".", "..") for name in names):
+        raise RecordError(
+            f"{place} is no place for a run. Give a bucket and a path in it: "
+            f"{parts.scheme}://BUCKET/runs/first"
+        )
+    return RemotePath(bucket_of(parts.scheme, parts.netloc), key)
+
+
+def absolute(place: str) -> str:
+    """A place that means the same from any working directory; URIs stay as they are."""
+    return place if is_uri(place) else str(Path(place).resolve())
