@@ -241,10 +241,14 @@ class RemotePath:
         """Write an object, in the place of another if there is one."""
         _trying(self, patience, lambda: self._put(content))
 
-    def remove(self) -> None:
+    def remove(self, patience: float | None = None) -> None:
         """Remove an object; one that is gone is fine."""
         try:
-            _trying(self, PATIENCE, lambda: self._system.delete_file(self._path))
+            _trying(
+                self,
+                PATIENCE if patience is None else patience,
+                lambda: self._system.delete_file(self._path),
+            )
         except FileNotFoundError:
             return
 

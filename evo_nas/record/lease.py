@@ -38,6 +38,8 @@ STALE = 60.0
 TRUSTED = 30.0
 RENEWED = 10.0
 """Seconds between two renewals."""
+LETTING_GO = 2.0
+"""Seconds for which that is tried: a job that is stopped is killed soon."""
 LOOK = 1.0
 """Seconds between two looks at the claim of somebody who may be no more."""
 TRIES = 5
@@ -89,7 +91,7 @@ class Lease:
         if self._thread.is_alive():
             self._thread.join()
         try:
-            self._path.remove()
+            self._path.remove(patience=LETTING_GO)
         except OSError as error:
             print(
                 f"warning: {error}\n{self._root} is free for others in {STALE:.0f} seconds.",
