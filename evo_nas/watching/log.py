@@ -16,13 +16,13 @@ could not, for the second time, there is one warning, and the session goes on wi
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from evo_nas.record.durable import make_directory
+from evo_nas.watching.warning import warn
 
 LOGS = "logs"
 """The folder of a run that holds its logs."""
@@ -107,7 +107,7 @@ class RunLog:
         """Log events, each with its name as ``event``, of what the record took in just now."""
         before = self._refused
         self._write(entries)
-        if before is not None and self._refused is not None:
+        if before is not None and self._refused is not None and not self._given_up:
             self._give_up()
 
     def close(self, failed: bool = False) -> None:
@@ -140,10 +140,9 @@ class RunLog:
 
     def _give_up(self) -> None:
         self._given_up = True
-        print(
-            f"warning: the log of this session cannot be written ({self._refused}). The search "
-            "goes on without it; the record is not concerned.",
-            file=sys.stderr,
+        warn(
+            f"the log of this session cannot be written ({self._refused}). The search goes on "
+            "without it; the record is not concerned."
         )
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import IO
 from evo_nas.events import Told
 from evo_nas.watching.event_file import record, scalars, version
 from evo_nas.watching.view import View
+from evo_nas.watching.warning import warn
 
 
 class Scalars:
@@ -79,10 +79,9 @@ class Scalars:
         except OSError as error:
             self._file.close()
             self._file = None
-            print(
-                f"warning: {self.path} cannot be written any more ({error}). The search goes on "
-                "without scalars for TensorBoard; the record is not concerned.",
-                file=sys.stderr,
+            warn(
+                f"{self.path} cannot be written any more ({error}). The search goes on without "
+                "scalars for TensorBoard; the record is not concerned."
             )
 
 
