@@ -21,8 +21,8 @@ from evo_nas.watching.following import Following
 from evo_nas.watching.screen import Blocks, Screen, Terminal
 
 IDLE = 20
-"""After each look the watch rests for so many times as long as that took, at least: watching a
-large run takes no more of a core than the search can spare."""
+"""After each look but the first the watch rests for so many times the processor time that it took,
+at least: watching a large run takes a twentieth of a core and no more."""
 
 ENDED = "the run has ended"
 
@@ -108,8 +108,9 @@ def watch_run(directory: Path, every: float, as_json: bool, stream: TextIO) -> N
     """
     looker = Looker(directory)
     screen: Screen = Terminal(stream) if stream.isatty() else Blocks(stream)
+    first = True
     while True:
-        began = time.monotonic()
+        began = time.process_time()
         seen, changed = looker.look()
         if not as_json:
             lines = to_text(seen.status, looker.following.header).splitlines()
@@ -121,8 +122,10 @@ def watch_run(directory: Path, every: float, as_json: bool, stream: TextIO) -> N
             if not as_json:
                 print(ENDED, file=stream, flush=True)
             return
-        took = time.monotonic() - began
-        time.sleep(max(every, IDLE * took))
+        # The first look is dear, for whatever is needed is imported then, and cheap ones follow.
+        rest = 0.0 if first else IDLE * (time.process_time() - began)
+        first = False
+        time.sleep(max(every, rest))
 
 
 def _last(births: Births) -> float | None:
