@@ -30,7 +30,7 @@ from tests.faulty_runs import Forks
 from tests.test_record import asked, header, told
 from tests.tiny import arguments, begin, environment, evo_nas, wait_for_segments
 
-SLOWLY = ("--evaluations", "40", "--steps", "150")
+SLOWLY = ("--evaluations", "30", "--steps", "150")
 """A search of a few seconds."""
 
 
@@ -173,7 +173,7 @@ def test_elsewhere_a_block_is_written_each_time_something_changed(tmp_path: Path
     *blocks, last = watched.stdout.split("\n\n" + str(run))
     assert last.endswith(f"\n\n{ENDED}\n")
     counts = [int(n) for n in re.findall(r"evaluations: (\d+)", watched.stdout)]
-    assert counts == sorted(counts) and counts[-1] == 40 and len({*counts}) > 2
+    assert counts == sorted(counts) and counts[-1] == 30 and len({*counts}) > 2
     assert len(blocks) + 1 == len(counts)
     # A block differs from the one before it in more than its clock.
     bare = [block.split("\n", 1)[1] for block in [*blocks, last]]
@@ -185,6 +185,7 @@ def test_elsewhere_a_block_is_written_each_time_something_changed(tmp_path: Path
     assert "\x1b" not in watched.stdout and watched.stderr == ""
 
 
+@pytest.mark.slow
 def test_as_json_each_change_is_an_object_on_a_line(tmp_path: Path) -> None:
     process = begin(arguments(tmp_path, *SLOWLY, "--seeds", "0"))
     run = tmp_path / "run"
@@ -194,9 +195,9 @@ def test_as_json_each_change_is_an_object_on_a_line(tmp_path: Path) -> None:
     assert watched.returncode == 0, watched.stderr
     documents: list[dict[str, Any]] = [json.loads(line) for line in watched.stdout.splitlines()]
     counts = [document["evaluations"] for document in documents]
-    assert counts == sorted({*counts}) and counts[-1] == 40 and len(counts) > 2
+    assert counts == sorted({*counts}) and counts[-1] == 30 and len(counts) > 2
     assert [d["phase"] for d in documents] == ["searching"] * (len(counts) - 1) + ["ended"]
-    assert {d["budget_evaluations"] for d in documents} == {40}
+    assert {d["budget_evaluations"] for d in documents} == {30}
     plain = json.loads(evo_nas("status", str(run), "--json").stdout)
     assert {key: documents[-1][key] for key in plain} == plain
 

@@ -128,6 +128,7 @@ def test_a_run_is_followed_while_it_is_written_and_rolled_up(tmp_path: Path) -> 
     while not done.is_set():
         followed.read()
         births = followed.births()
+        assert summary(followed.header, births).evaluations == len(births)
         assert births.birth.tolist() == list(range(len(births)))
         assert len(births) >= longest and births.evaluated == len(births)
         longest = len(births)

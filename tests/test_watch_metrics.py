@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -93,6 +94,10 @@ def test_a_search_on_ray_stands_at_its_metrics_endpoint(tmp_path: Path, ray_here
     births = outcome.births
     ok = int(births.has_status("ok").sum())
     assert births.evaluated == 6 and ok > 0
+    log = (outcome.directory / "logs" / "001.jsonl").read_text().splitlines()
+    results = [entry for entry in map(json.loads, log) if entry["event"] == "result"]
+    assert len(results) == 6
+    assert all(entry["worker"].startswith("worker-0@") for entry in results)
     about = {"run": "a run"}
     text = eventually(ray_here, "ray_evo_nas_evaluations_total", ok, status="ok", **about)
     failed = [
