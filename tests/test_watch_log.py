@@ -266,6 +266,7 @@ class Refusing:
         self.refusals = list(refusals)
         self.content = b""
         self.closed = False
+        self.refuses_to_close = False
 
     def append(self, pending: bytearray) -> None:
         if self.refusals and self.refusals.pop(0):
@@ -277,6 +278,8 @@ class Refusing:
 
     def close(self) -> None:
         self.closed = True
+        if self.refuses_to_close:
+            raise OSError(5, "Input/output error")
 
     @property
     def names(self) -> list[str]:
@@ -320,6 +323,18 @@ def test_at_the_end_a_log_warns_unless_an_error_is_told_anyway(
     log.note("a")
     log.close(failed)
     assert len(capsys.readouterr().err.splitlines()) == warnings
+
+
+def test_what_is_refused_when_a_log_is_closed_is_one_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    chunks = Refusing([])
+    chunks.refuses_to_close = True
+    log = RunLog(chunks)
+    log.note("a")
+    log.close()
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written ([Errno 5] Input/output error)" in warning
 
 
 def test_a_session_that_writes_nothing_leaves_no_file(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Chunks(Protocol):
     """Where a log goes, chunk by chunk: each is some whole lines."""
 
     def append(self, pending: bytearray) -> None:
-        """Write what is pending and take it away, from the front.
+        """Take what is pending away, from the front: it is written, or will be by `close`.
 
         Raises:
             OSError: If not all of it could be written; what is left is still to be written.
@@ -42,7 +42,11 @@ class Chunks(Protocol):
         ...
 
     def close(self) -> None:
-        """No more comes."""
+        """No more comes.
+
+        Raises:
+            OSError: If what was taken could not be written.
+        """
         ...
 
 
@@ -116,11 +120,13 @@ class RunLog:
         Args:
             failed: Whether the session ends with an error: then it is that error that is told.
         """
-        if not self._given_up:
-            self._write([])
-            if self._refused is not None and not failed:
-                self._give_up()
-        self._chunks.close()
+        self._write([])
+        try:
+            self._chunks.close()
+        except OSError as error:
+            self._refused = error
+        if self._refused is not None and not failed and not self._given_up:
+            self._give_up()
 
     def _write(self, entries: Sequence[Entry]) -> None:
         if self._given_up:

@@ -50,12 +50,8 @@ class CheckpointsNoted:
 
     def _found(self) -> str | None:
         """Events up to the newest checkpoint, as its file says; None if there is none."""
-        try:
-            names = os.listdir(self._record.directory / CHECKPOINTS)
-        except FileNotFoundError:
-            return None
-        stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-        return max((stem for stem in stems if stem.isdigit()), default=None)
+        found = (self._record.directory / CHECKPOINTS).glob("*.json")
+        return max((path.stem for path in found if path.stem.isdigit()), default=None)
 
 
 @dataclass
