@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
 import pty
@@ -12,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import pytest
 
 from evo_nas.config import to_dict
 from evo_nas.config_tables import BudgetConfig, CompareConfig, SearchConfig
-from evo_nas.record import create_run
+from evo_nas.record import create_run, open_run
 from evo_nas.sessions import note_session
 from evo_nas.watching import watch
 from evo_nas.watching.screen import Blocks, Terminal
@@ -29,9 +28,6 @@ from evo_nas.watching.watch import ENDED, IDLE, Looker, watch_run
 from tests.faulty_runs import Forks
 from tests.test_record import asked, header, told
 from tests.tiny import arguments, begin, environment, evo_nas, wait_for_segments
-
-SLOWLY = ("--evaluations", "30", "--steps", "150")
-"""A search of a few seconds."""
 
 
 class Tty(io.StringIO):
@@ -163,41 +159,82 @@ def test_watching_what_is_no_run_is_an_error(tmp_path: Path) -> None:
     assert f"Error: {tmp_path} holds no run" in refused.stderr
 
 
-def test_elsewhere_a_block_is_written_each_time_something_changed(tmp_path: Path) -> None:
-    process = begin(arguments(tmp_path, *SLOWLY, "--seeds", "1", "--top", "1"))
-    run = tmp_path / "run"
-    wait_for_segments(run, 2)
-    watched = evo_nas("status", str(run), "--watch", "--every", "0.1")
-    process.communicate(timeout=60)
-    assert watched.returncode == 0, watched.stderr
-    *blocks, last = watched.stdout.split("\n\n" + str(run))
-    assert last.endswith(f"\n\n{ENDED}\n")
-    counts = [int(n) for n in re.findall(r"evaluations: (\d+)", watched.stdout)]
-    assert counts == sorted(counts) and counts[-1] == 30 and len({*counts}) > 2
-    assert len(blocks) + 1 == len(counts)
-    # A block differs from the one before it in more than its clock.
-    bare = [block.split("\n", 1)[1] for block in [*blocks, last]]
-    phases = re.findall(r"UTC: (\w+)", watched.stdout)
-    assert all(
-        a != b or phases[k] != phases[k + 1] or phases[k] == "comparing"
-        for k, (a, b) in enumerate(itertools.pairwise(bare))
+@pytest.fixture
+def watching(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Begins to watch ``tmp_path / "run"`` in another process."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def begin_to(*more: str) -> subprocess.Popen[str]:
+        words = ["status", str(tmp_path / "run"), "--watch", "--every", "0.1", *more]
+        processes.append(begin(words))
+        return processes[-1]
+
+    yield begin_to
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def tell_one_by_one(run: Path, births: int, shown: Callable[[], None]) -> None:
+    """Record a result, wait until it is shown, record the next; roll up all the time."""
+    with open_run(run, checkpoint_segments=2) as record:
+        for birth in range(1, births):
+            shown()
+            record.append([told(birth)])
+    shown()
+
+
+def ended_block(lines: Sequence[str]) -> bool:
+    """Whether lines are a whole block: they end with the table of the best cell, and empty."""
+    return (
+        "best so far" in lines and lines[-1] == "" and len(lines) - lines.index("best so far") == 4
     )
-    assert "\x1b" not in watched.stdout and watched.stderr == ""
 
 
-@pytest.mark.slow
-def test_as_json_each_change_is_an_object_on_a_line(tmp_path: Path) -> None:
-    process = begin(arguments(tmp_path, *SLOWLY, "--seeds", "0"))
+def test_elsewhere_a_block_is_written_each_time_something_changed(
+    tmp_path: Path, watching: Callable[..., subprocess.Popen[str]]
+) -> None:
     run = tmp_path / "run"
-    wait_for_segments(run, 2)
-    watched = evo_nas("status", str(run), "--watch", "--json", "--every", "0.1")
-    process.communicate(timeout=60)
-    assert watched.returncode == 0, watched.stderr
-    documents: list[dict[str, Any]] = [json.loads(line) for line in watched.stdout.splitlines()]
-    counts = [document["evaluations"] for document in documents]
-    assert counts == sorted({*counts}) and counts[-1] == 30 and len(counts) > 2
-    assert [d["phase"] for d in documents] == ["searching"] * (len(counts) - 1) + ["ended"]
-    assert {d["budget_evaluations"] for d in documents} == {30}
+    begun(run, config_of(6), births=6, results=1)
+    process = watching()
+    blocks: list[list[str]] = []
+
+    def shown() -> None:
+        assert process.stdout is not None
+        blocks.append([])
+        while not ended_block(blocks[-1]):
+            line = process.stdout.readline()
+            assert line, blocks
+            blocks[-1].append(line.rstrip("\n"))
+
+    tell_one_by_one(run, 6, shown)
+    rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert rest == f"{ENDED}\n"
+    text = ["\n".join(block) for block in blocks]
+    assert [re.findall(r"evaluations: (\d)", block) for block in text] == [[c] for c in "123456"]
+    assert [re.findall(r"UTC: (\w+)", block) for block in text] == [["searching"]] * 5 + [["ended"]]
+    assert "\x1b" not in "".join(text) + rest
+
+
+def test_as_json_each_change_is_an_object_on_a_line(
+    tmp_path: Path, watching: Callable[..., subprocess.Popen[str]]
+) -> None:
+    run = tmp_path / "run"
+    begun(run, config_of(6), births=6, results=1)
+    process = watching("--json")
+    documents: list[dict[str, Any]] = []
+
+    def shown() -> None:
+        assert process.stdout is not None
+        documents.append(json.loads(process.stdout.readline()))
+
+    tell_one_by_one(run, 6, shown)
+    rest, errors = process.communicate(timeout=30)
+    assert (process.returncode, rest, errors) == (0, "", "")
+    assert [document["evaluations"] for document in documents] == [1, 2, 3, 4, 5, 6]
+    assert [document["phase"] for document in documents] == ["searching"] * 5 + ["ended"]
+    assert {document["budget_evaluations"] for document in documents} == {6}
     plain = json.loads(evo_nas("status", str(run), "--json").stdout)
     assert {key: documents[-1][key] for key in plain} == plain
 
