@@ -184,6 +184,17 @@ def tell_one_by_one(run: Path, births: int, shown: Callable[[], None]) -> None:
     shown()
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a process has still to say on stdout and stderr until it ends.
+
+    `communicate` would lose what was read ahead of the last line.
+    """
+    assert process.stdout is not None and process.stderr is not None
+    said = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=30)
+    return said
+
+
 def ended_block(lines: Sequence[str]) -> bool:
     """Whether lines are a whole block: they end with the table of the best cell, and empty."""
     return (
@@ -208,7 +219,7 @@ def test_elsewhere_a_block_is_written_each_time_something_changed(
             blocks[-1].append(line.rstrip("\n"))
 
     tell_one_by_one(run, 6, shown)
-    rest, errors = process.communicate(timeout=30)
+    rest, errors = ended(process)
     assert (process.returncode, errors) == (0, "")
     assert rest == f"{ENDED}\n"
     text = ["\n".join(block) for block in blocks]
@@ -230,7 +241,7 @@ def test_as_json_each_change_is_an_object_on_a_line(
         documents.append(json.loads(process.stdout.readline()))
 
     tell_one_by_one(run, 6, shown)
-    rest, errors = process.communicate(timeout=30)
+    rest, errors = ended(process)
     assert (process.returncode, rest, errors) == (0, "", "")
     assert [document["evaluations"] for document in documents] == [1, 2, 3, 4, 5, 6]
     assert [document["phase"] for document in documents] == ["searching"] * 5 + ["ended"]
