@@ -72,6 +72,9 @@ _COMPARE = _flags(
     click.option("--seeds", type=int, help="Seeds per cell of the comparison; 0 for none."),
     click.option("--top", type=int, help="How many of the best cells are compared."),
 )
+_TENSORBOARD = click.option(
+    "--tensorboard", metavar="FOLDER", help="Write scalars there, into a folder of the run's name."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 _DIRECTORY = click.argument("directory", type=RunDirectory())
 
@@ -116,6 +119,7 @@ _DIRECTORY = click.argument("directory", type=RunDirectory())
 @_BUDGET
 @_WORKERS
 @_COMPARE
+@_TENSORBOARD
 @_JSON
 def search(
     config: Path | None,
@@ -146,6 +150,7 @@ def search(
 @_BUDGET
 @_WORKERS
 @_COMPARE
+@_TENSORBOARD
 @_JSON
 def resume(directory: Any, config: Path | None, as_json: bool, **flags: Any) -> None:
     """Go on with the run in DIRECTORY, with its configuration and what is left of its budget."""

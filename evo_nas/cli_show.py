@@ -22,9 +22,21 @@ _DIRECTORY = click.argument("directory", type=RunDirectory())
 
 @click.command()
 @_DIRECTORY
+@click.option("--watch", is_flag=True, help="Go on showing it until the run ends, or Ctrl-C.")
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="How often --watch looks; 2 unless set.",
+)
 @_JSON
-def status(directory: RunPath, as_json: bool) -> None:
+def status(directory: RunPath, watch: bool, every: float | None, as_json: bool) -> None:
     """How far the run in DIRECTORY is; works while it runs."""
+    if watch:
+        _watch(directory, 2.0 if every is None else every, as_json)
+        return
+    if every is not None:
+        raise click.UsageError("--every says how often --watch looks: give both.")
     from evo_nas import status as reading
     from evo_nas.births import read_births
 
@@ -175,6 +187,17 @@ def doctor(run: str, as_json: bool) -> None:
     click.echo(json.dumps(as_plain(findings), indent=2) if as_json else as_text(findings))
     if not all(finding.ok for finding in findings):
         sys.exit(1)
+
+
+def _watch(directory: RunPath, every: float, as_json: bool) -> None:
+    """Watch a run until it ends or the user has seen enough, which is no error."""
+    try:
+        from evo_nas.watching.watch import watch_run
+
+        watch_run(directory, every, as_json, sys.stdout)
+    except KeyboardInterrupt:
+        if sys.stdout.isatty():
+            click.echo()  # the terminal wrote ^C where the cursor stood
 
 
 def _birth_or_best(directory: RunPath, births: Births, birth: int | None) -> int:

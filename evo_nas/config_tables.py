@@ -188,6 +188,18 @@ class RecordConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchingConfig:
+    """Table ``[watching]``: who else is shown a search; none of it changes what the record says.
+
+    Attributes:
+        tensorboard: A folder for TensorBoard; the run's scalars go into a folder of its name
+            there. None for no scalars.
+    """
+
+    tensorboard: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SearchConfig:
     """Everything a run is configured by.
 
@@ -206,6 +218,7 @@ class SearchConfig:
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     compare: CompareConfig = field(default_factory=CompareConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
+    watching: WatchingConfig = field(default_factory=WatchingConfig)
     run: str | None = None
     seed: int = 0
 
@@ -219,6 +232,7 @@ TABLES: Mapping[str, type] = {
     "workers": WorkersConfig,
     "compare": CompareConfig,
     "record": RecordConfig,
+    "watching": WatchingConfig,
 }
 TOP_LEVEL: Mapping[str, Any] = {"run": str | None, "seed": int}
 _COUNT = Range(at_least=1)

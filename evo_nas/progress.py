@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -26,6 +26,7 @@ class ProgressLine:
         unit: Unit of the metric.
         higher_is_better: Direction of the metric.
         totals: Sums over everything told so far.
+        on_warning: Is given what the user is warned of.
     """
 
     strategy: Strategy
@@ -35,6 +36,7 @@ class ProgressLine:
     higher_is_better: bool
     totals: Totals = field(default_factory=Totals)
     stream: TextIO = field(default_factory=lambda: sys.stderr)
+    on_warning: Callable[[str], None] = lambda message: None
     told_here: int = 0
     _printed: float = 0.0
     _warned: bool = False
@@ -69,9 +71,9 @@ class ProgressLine:
     def text(self) -> str:
         """The line itself."""
         done = self.totals.told
-        best = self.totals.highest if self.higher_is_better else self.totals.lowest
+        best = self.best()
         limit = f"/{self.budget.evaluations}" if self.budget.evaluations is not None else ""
-        hour = self._per_hour()
+        hour = self.per_hour()
         parts = [f"{done}{limit} evaluations"]
         parts.append("best -" if best is None else f"best {best:.4f} {self.unit}".rstrip())
         parts.append(f"{hour:,.0f}/hour")
@@ -83,7 +85,12 @@ class ProgressLine:
         parts.append(f"ETA {self._eta(done, hour)}")
         return " | ".join(parts)
 
-    def _per_hour(self) -> float:
+    def best(self) -> float | None:
+        """The best metric of a whole training so far; None before the first."""
+        return self.totals.highest if self.higher_is_better else self.totals.lowest
+
+    def per_hour(self) -> float:
+        """Evaluations an hour, in this session."""
         here = self.clock.elapsed() - self.clock.before
         return 3600 * self.told_here / here if here > 0 else 0.0
 
@@ -104,10 +111,12 @@ class ProgressLine:
         if not self._warned and done >= size and not any(statuses[k] for k in SCORED):
             self._warned = True
             kinds = ", ".join(f"{k} {n}" for k, n in sorted(statuses.items()))
-            self._line(
-                f"warning: all {done} candidates so far have failed ({kinds}); drawing on. "
+            message = (
+                f"all {done} candidates so far have failed ({kinds}); drawing on. "
                 "Check the task and the learning rate; 'evo-nas status' shows the messages."
             )
+            self._line(f"warning: {message}")
+            self.on_warning(message)
 
     def _line(self, text: str) -> None:
         start = "\r\x1b[K" if self.stream.isatty() else ""

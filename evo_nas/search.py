@@ -41,6 +41,7 @@ from evo_nas.setting import (
     refuse_other_engine,
 )
 from evo_nas.strategies import make_strategy
+from evo_nas.watching.session import logged_session, watch_of
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -107,7 +108,7 @@ def start(config: SearchConfig) -> Outcome:
         engine=engine,
     )
     with create_run(directory, header, config.record.checkpoint_segments) as record:
-        return _session(config, record, task)
+        return _session("search", config, record, task)
 
 
 def resume(
@@ -151,27 +152,35 @@ def resume(
             refuse_other_engine(directory, record.header, engine)
         task = load_same_data(config, record.header)
         note_session(directory, config)
-        return _session(config, record, task)
+        return _session("resume", config, record, task)
 
 
-def _session(config: SearchConfig, record: Record, task: Task) -> Outcome:
+def _session(command: str, config: SearchConfig, record: Record, task: Task) -> Outcome:
     directory, header = record.directory, record.header
 
     def kept(mean_seconds: float, capacity: int) -> float:
         return comparison_seconds(config.compare, mean_seconds, capacity)
 
     comparison = None
-    with Interrupt() as interrupt, pool_of(config, task) as pool:
-        reason, note = search_in(config, record, pool, interrupt, kept)
+    with (
+        Interrupt() as interrupt,
+        logged_session(directory, command, config) as session,
+        pool_of(config, task) as pool,
+    ):
+        watch = watch_of(session, config, directory)
+        for warning in record.warnings:
+            watch.warning(warning)
+        reason, note = search_in(config, record, pool, interrupt, kept, watch)
         _, births, _ = read_births(directory)
         if reason != "interrupted" and config.compare.seeds > 0:
             terms = quick_terms(config)
             comparison = same_comparison(directory, terms, births)
             if comparison is None:
                 stages = Stages(config, directory, header, births, task, pool, interrupt)
-                comparison = stages.run(terms)
+                comparison = session.compare(terms.part, lambda: stages.run(terms))
             if interrupt.requested:
                 reason = "interrupted"
+        session.reason = reason
     return Outcome(directory, header, births, reason, comparison, config, note)
 
 
@@ -226,6 +235,9 @@ def _with_absolute_data(config: SearchConfig) -> SearchConfig:
     """Paths made absolute, so that a run can be resumed from another directory."""
     runs = tuple(absolute(run) for run in config.evolution.warm_start)
     config = replace(config, evolution=replace(config.evolution, warm_start=runs))
+    if (folder := config.watching.tensorboard) is not None:
+        watching = replace(config.watching, tensorboard=absolute(folder))
+        config = replace(config, watching=watching)
     data = config.task.data
     if data is None or not Path(data).exists():
         return config

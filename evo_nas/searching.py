@@ -17,6 +17,8 @@ from evo_nas.progress import ProgressLine
 from evo_nas.record import Record
 from evo_nas.strategies import make_strategy
 from evo_nas.warm_start import earlier_of
+from evo_nas.watching.session import Watch
+from evo_nas.watching.view import View
 from workers.limits import Pool
 
 Kept = Callable[[float, int], float]
@@ -30,6 +32,7 @@ def search_in(
     pool: Pool,
     interrupt: Interrupt,
     kept: Kept = lambda mean_seconds, capacity: 0.0,
+    watch: Watch | None = None,
 ) -> tuple[Reason, str]:
     """Search until the budget is spent and everything asked is settled, or until interrupted.
 
@@ -39,6 +42,7 @@ def search_in(
         pool: Trains and scores.
         interrupt: The user's wish to stop.
         kept: See `Kept`.
+        watch: Who is told what happens; nobody if left out.
 
     Returns:
         Why it ended, and what the user should know of that; may be empty.
@@ -64,7 +68,16 @@ def search_in(
             totals.add(event)
     clock = Clock(before=totals.elapsed)
     budget = Budget(config.budget.evaluations, _seconds(config))
-    line = ProgressLine(strategy, budget, clock, header.unit, header.higher_is_better, totals)
+    watch = Watch() if watch is None else watch
+    line = ProgressLine(
+        strategy,
+        budget,
+        clock,
+        header.unit,
+        header.higher_is_better,
+        totals,
+        on_warning=watch.warning,
+    )
 
     def asking_budget() -> Budget:
         """The budget less what is kept, and what the evaluations in flight will take."""
@@ -73,14 +86,30 @@ def search_in(
         left = budget.seconds - kept(totals.mean_seconds, pool.capacity) - totals.mean_seconds
         return replace(budget, seconds=left)
 
+    def view() -> View:
+        """How the search stands now."""
+        return View(
+            statuses=totals.statuses,
+            best=line.best(),
+            evaluations_per_hour=line.per_hour(),
+            workers=pool.capacity,
+            busy=pool.capacity - pool.free(),
+            waiting=len(loop.waiting),
+        )
+
     def on_told(events: Sequence[Told]) -> None:
         line.told(events)
+        watch.told(events, view())
         loop.budget = asking_budget()
+
+    def on_tick() -> None:
+        line.show()
+        watch.tick(view())
 
     loop = Loop(
         strategy=strategy,
         pool=pool,
-        saver=record,
+        saver=watch.saver(record),
         order=order_of(config, header.engine),
         training=config.training,
         budget=asking_budget(),
@@ -89,7 +118,7 @@ def search_in(
         interrupt=interrupt,
         grace_seconds=config.workers.grace_seconds,
         on_told=on_told,
-        on_tick=line.show,
+        on_tick=on_tick,
     )
     loop.catch_up(rest)
     in_flight = len(loop.waiting) - len(loop.unsaved)
@@ -99,9 +128,26 @@ def search_in(
             f"{in_flight} in flight will be run again",
             file=sys.stderr,
         )
+    watch.note(
+        "search begun",
+        evaluations=totals.told,
+        in_flight=in_flight,
+        seconds=round(clock.before, 3),
+        workers=pool.capacity,
+    )
     clock.restart()
-    reason = loop.run()
+    try:
+        reason = loop.run()
+    finally:
+        watch.end(view())
     line.end()
+    watch.note(
+        "search ended",
+        reason=reason,
+        note=loop.note,
+        evaluations=totals.told,
+        seconds=round(clock.elapsed(), 3),
+    )
     return reason, loop.note
 
 

@@ -46,12 +46,12 @@ def note_session(directory: str | RunPath, config: SearchConfig) -> None:
 
 
 def merged(config: SearchConfig, wanted: SearchConfig) -> SearchConfig:
-    """The run's configuration with what a file sets of budget, workers, comparison and record.
+    """The run's configuration with what a file sets of how it goes on, not of what it searches.
 
     A value the file leaves at its default stays what it was.
     """
     tables: dict[str, Any] = {}
-    for name in ("budget", "workers", "compare", "record"):
+    for name in ("budget", "workers", "compare", "record", "watching"):
         given = getattr(wanted, name)
         default = type(given)()
         changed = {

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -188,12 +189,17 @@ def _stops(status: RunStatus) -> list[str]:
     ]
 
 
-def to_json(status: RunStatus) -> str:
-    """The summary as a JSON object."""
+def as_document(status: RunStatus) -> dict[str, Any]:
+    """The summary as JSON-plain data."""
     document = {field.name: getattr(status, field.name) for field in dataclasses.fields(status)}
     document["front"] = [dataclasses.asdict(row) for row in status.front]
     document["best"] = None if status.best is None else as_plain(status.best)
-    return json.dumps(document, indent=2, allow_nan=False)
+    return document
+
+
+def to_json(status: RunStatus) -> str:
+    """The summary as a JSON object."""
+    return json.dumps(as_document(status), indent=2, allow_nan=False)
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -221,11 +221,11 @@ def test_a_finished_run_is_resumed_without_changing_its_record(
 
 
 def files(run: Path) -> dict[str, bytes]:
-    """All but the lock and what each session was told to do."""
+    """All but the lock, what each session was told to do, and its log."""
     return {
         str(path.relative_to(run)): path.read_bytes()
         for path in run.rglob("*")
-        if path.is_file() and path.name != "lock" and path.parent.name != "sessions"
+        if path.is_file() and path.name != "lock" and path.parent.name not in ("sessions", "logs")
     }
 
 

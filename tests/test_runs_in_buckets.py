@@ -17,7 +17,8 @@ from bucket_server import BUCKET, Store, running_store
 from tiny import SMALL, begin, evo_nas, tiny_text
 
 from evo_nas.events import Told
-from evo_nas.record import read_events
+from evo_nas.record import read_events, run_path
+from evo_nas.watching import log as logging
 
 KEYS = ("birth", "genome", "mutation", "parent", "seed", "status", "metric", "fitness")
 
@@ -107,6 +108,11 @@ def test_every_command_works_on_a_run_in_a_bucket(store: Store, run: str, tmp_pa
         "nothing was rolled up"
     )
     assert not store.below(f"{key(run)}/lease/")
+    logs = store.below(f"{key(run)}/logs/")
+    assert [name[-15:] for name in logs] == [f"00{n}-00000.jsonl" for n in (1, 2, 3)]
+    lines = [json.loads(line) for line in store.content(logs[0]).splitlines()]
+    assert (lines[0]["event"], lines[-1]["event"]) == ("session begun", "session ended")
+    assert sum(line["event"] == "result" for line in lines) == 8
     often = {k: n for k, n in store.puts.items() if n > 1 and "/lease/" not in k}
     assert {k for k in often if not k.endswith("/")} == set(), "an object was put twice"
 
@@ -167,6 +173,31 @@ def test_a_bucket_that_is_away_for_a_while_costs_a_search_nothing_but_time(
     local = str(tmp_path / "local")
     done(evo_nas(*words(tmp_path, local, "--evaluations", "10")))
     assert history(run) == history(local)
+
+
+@pytest.mark.slow
+def test_a_log_that_a_bucket_refuses_costs_one_warning_and_lines_that_wait_are_not_lost(
+    store: Store, run: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging, "OBJECT_SECONDS", 0.0)
+    root = run_path(run)
+    log = logging.open_log(root)
+    log.note("first")
+    store.breaks("forbidden", requests=1)
+    log.recorded([{"event": "second"}])
+    assert capsys.readouterr().err == ""
+    log.recorded([{"event": "third"}])
+    contents = [store.content(name).decode() for name in store.below(f"{key(run)}/logs/")]
+    said = [json.loads(line)["event"] for content in contents for line in content.splitlines()]
+    assert said == ["first", "second", "third"]
+
+    store.breaks("forbidden")
+    log.recorded([{"event": "fourth"}])
+    log.recorded([{"event": "fifth"}])
+    log.recorded([{"event": "sixth"}])
+    log.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the log of this session cannot be written (s3://runs/" in line
 
 
 @pytest.mark.slow

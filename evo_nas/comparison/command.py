@@ -19,6 +19,7 @@ from evo_nas.lineage import best_finished
 from evo_nas.record import RunPath
 from evo_nas.sessions import last_config
 from evo_nas.setting import load_same_data, pool_of, prepare_engine
+from evo_nas.watching.session import logged_session
 from workers.messages import Part
 
 
@@ -75,9 +76,15 @@ def compare_run(
     now_trained_by = replace(header, engine=prepare_engine(config, births.engines))
     task = load_same_data(config, header)
     print(_announcement(config, terms, births), file=sys.stderr)
-    with Interrupt() as interrupt, pool_of(config, task) as pool:
+    with (
+        Interrupt() as interrupt,
+        logged_session(directory, "compare", config) as session,
+        pool_of(config, task) as pool,
+    ):
         stages = Stages(config, directory, now_trained_by, births, task, pool, interrupt)
-        return stages.run(terms), interrupt.requested
+        comparison = session.compare(terms.part, lambda: stages.run(terms))
+        session.reason = "interrupted" if interrupt.requested else "finished"
+        return comparison, interrupt.requested
 
 
 def _refuse_unknown_baselines(terms: Terms) -> None:

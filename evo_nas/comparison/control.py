@@ -14,7 +14,7 @@ from evo_nas.births import Births, read_births
 from evo_nas.comparison.folders import RANDOM
 from evo_nas.comparison.terms import OWN
 from evo_nas.config import differences, from_dict, to_dict
-from evo_nas.config_tables import BudgetConfig, SearchConfig
+from evo_nas.config_tables import BudgetConfig, SearchConfig, WatchingConfig
 from evo_nas.errors import SearchError
 from evo_nas.interrupt import Interrupt
 from evo_nas.past import COLUMNS
@@ -71,6 +71,7 @@ def searched_at_random(
         evolution=replace(config.evolution, strategy="random", warm_start=()),
         budget=BudgetConfig(evaluations=evaluations),
         compare=replace(config.compare, seeds=0),
+        watching=WatchingConfig(),
     )
     print(f"random search of {evaluations} evaluations in {folder}", file=sys.stderr)
     with _opened(wanted, folder, header) as record:

@@ -1,7 +1,8 @@
 """Files that survive a crash, and the lock that keeps a second manager out of a run.
 
-Everything that changes a run directory goes through the functions here, and these through ``os``
-alone: a test that counts and breaks these calls has them all.
+Everything that changes a run directory of this machine goes through the functions here (but for the
+logs, which need not survive), and these through ``os`` alone: a test that counts and breaks these
+calls has them all.
 """
 
 from __future__ import annotations

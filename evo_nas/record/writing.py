@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 import pyarrow as pa
@@ -38,6 +38,7 @@ class Record:
         reading: What was recorded when it was opened.
         warnings: What the user should know about opening it.
         checkpoint_segments: After so many segments a checkpoint is written.
+        on_checkpoint: Called with the number of events up to a checkpoint when it is written.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Record:
         self.warnings = [*warnings, *reading.warnings]
         self._lock = lock
         self.checkpoint_segments = checkpoint_segments
+        self.on_checkpoint: Callable[[int], None] = lambda events: None
         self._sequence = sum(reading.rows)
         self._number = reading.next_segment
         self._parts = list(reading.parts)
@@ -94,6 +96,7 @@ class Record:
         )
         self._parts = [file.part for file in self._manifest.files]
         self._written.clear()
+        self.on_checkpoint(self._manifest.events)
 
     def close(self) -> None:
         """Let other managers in."""
