@@ -139,7 +139,8 @@ def _next(name: str, run: str, file: Path | None, address: str) -> str:
 
     place = quote(run)
     if "://" in run:
-        look, on = f"evo-nas status {place}", f"evo-nas resume {place}"
+        look = f"evo-nas status {place}"
+        on = f"the same command with --resume, or on this machine: evo-nas resume {place}"
     elif file is not None:
         look = f"ray exec {quote(str(file))} {quote(f'evo-nas status {place}')}"
         on = "the same command with --resume"

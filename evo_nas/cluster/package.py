@@ -48,8 +48,8 @@ def pack(file: Path, config: SearchConfig, data: str | None, here: Path, folder:
     for run in config.evolution.warm_start:
         if "://" not in run and not Path(run).is_absolute():
             raise ClusterError(
-                f"the earlier run {run} (warm_start) lies on this machine, which the cluster cannot "
-                f"read. Copy it to the head or into a bucket, and name it there."
+                f"the earlier run {run} (warm_start) lies on this machine, which the cluster "
+                "cannot read. Copy it to the head or into a bucket, and name it there."
             )
     _take_module(config.task.kind, here, folder)
     data = data if data is not None else config.task.data
