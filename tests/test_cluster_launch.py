@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from launched_cluster import MOST, Cluster, launched_cluster
@@ -43,7 +44,7 @@ def cluster() -> Iterator[Cluster]:
         client = launched.folder / "client"
         text = "".join(f"{n} is {n * n} squared. " for n in range(200))[:4000]
         (client / "tiny.txt").write_text(text, encoding="utf-8")
-        for name, steps, workers in (("quick", 4, MOST), ("long", 30_000, MOST), ("big", 4, 99)):
+        for name, steps, workers in (("quick", 4, MOST), ("long", 3_000, MOST), ("big", 4, 99)):
             toml = SEARCH.format(steps=steps, workers=workers)
             (client / f"{name}.toml").write_text(toml, encoding="utf-8")
         yield launched
@@ -86,10 +87,10 @@ def _until_ended(cluster: Cluster, job: str, wanted: str = "SUCCEEDED") -> None:
     assert _status(cluster, job) == wanted, _output(cluster, job)
 
 
-def _evaluations(cluster: Cluster, run: Path) -> dict[str, int]:
+def _shown(cluster: Cluster, run: Path) -> dict[str, Any]:
     done = cluster.run("evo-nas", "status", run, "--json")
     assert done.returncode == 0, done.stderr
-    status: dict[str, int] = json.loads(done.stdout)
+    status: dict[str, Any] = json.loads(done.stdout)
     return status
 
 
@@ -117,7 +118,7 @@ def test_a_search_brings_machines_from_none_and_they_go_when_it_has_ended(
     _until_ended(cluster, job)
     assert len(cluster.machines()) == MOST
     assert "waiting for machines: 2 workers cannot run at once" in _output(cluster, job)
-    assert _evaluations(cluster, run)["evaluations"] == 6
+    assert _shown(cluster, run)["evaluations"] == 6
     _until(lambda: cluster.alive() == [], 60, lambda: str(cluster.machines()))
     assert [name for name in cluster.machines() if processes_of(cluster.folder / name)] == []
 
@@ -132,13 +133,11 @@ def test_a_search_brings_machines_from_none_and_they_go_when_it_has_ended(
     assert more.returncode == 0, more.stderr
     assert more.stdout.strip() == f"{job[:-1]}2"
     _until_ended(cluster, more.stdout.strip())
-    assert _evaluations(cluster, run)["evaluations"] == 9
+    assert _shown(cluster, run)["evaluations"] == 9
     assert len(cluster.machines()) == 2 * MOST
 
 
-def test_a_job_is_one_of_a_kind_loses_a_machine_and_is_stopped_and_gone_on_with(
-    cluster: Cluster,
-) -> None:
+def test_a_run_has_one_job_at_a_time_which_is_stopped_and_gone_on_with(cluster: Cluster) -> None:
     run = cluster.folder / "runs" / "long"
     done = _submit(cluster, "long", run, "--evaluations", "8", "--watch", "0")
     assert done.returncode == 0, done.stderr
@@ -149,16 +148,23 @@ def test_a_job_is_one_of_a_kind_loses_a_machine_and_is_stopped_and_gone_on_with(
     assert f"{run} is being written by the job {job}" in second.stderr
     assert f"stop it first: ray job stop {job}" in second.stderr
 
-    _until(lambda: (run / "run.json").exists(), 90, lambda: _output(cluster, job))
+    _until(lambda: any(run.glob("segments/*")), 90, lambda: _output(cluster, job))
     stop = cluster.run("ray", "job", "stop", f"--address={cluster.dashboard}", job)
     assert stop.returncode == 0, stop.stderr
     _until_ended(cluster, job, "STOPPED")
+    recorded = _shown(cluster, run)["evaluations"]
+    assert recorded < 8
 
-    again = _submit(cluster, "quick", run, "--evaluations", "8")
-    assert "exists (the job" in again.stderr
-    other = _submit(cluster, "quick", run, "--resume", "--evaluations", "8")
+    again = _submit(cluster, "long", run, "--evaluations", "8")
+    assert f"exists (the job {job} STOPPED)" in again.stderr
+    other = _submit(cluster, "quick", run, "--resume", "--evaluations", "8", "--watch", "60")
     assert other.returncode == 1
-    assert "training.steps: 30000 in the run, 4 now" in other.stderr
+    assert "training.steps: 3000 in the run, 4 now" in other.stderr
+
+    more = _submit(cluster, "long", run, "--resume", "--evaluations", "8", "--watch", "0")
+    assert more.returncode == 0, more.stderr
+    _until_ended(cluster, more.stdout.strip())
+    assert _shown(cluster, run)["evaluations"] == 8
 
 
 def test_a_job_that_fails_at_once_says_why_and_may_be_tried_again(cluster: Cluster) -> None:
@@ -207,9 +213,7 @@ def test_nobody_gets_in_without_the_token(cluster: Cluster, tmp_path: Path) -> N
 
 def test_a_machine_that_is_lost_costs_the_search_time_and_no_candidate(cluster: Cluster) -> None:
     run = cluster.folder / "runs" / "lost"
-    toml = SEARCH.format(steps=3_000, workers=MOST)
-    (cluster.folder / "client" / "lost.toml").write_text(toml, encoding="utf-8")
-    done = _submit(cluster, "lost", run, "--evaluations", "8", "--watch", "0")
+    done = _submit(cluster, "long", run, "--evaluations", "8", "--watch", "0")
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
     _until(lambda: any(run.glob("segments/*")), 90, lambda: _output(cluster, job))
@@ -217,6 +221,7 @@ def test_a_machine_that_is_lost_costs_the_search_time_and_no_candidate(cluster: 
     victim = cluster.alive()[-1]
     end_all(processes_of(cluster.folder / victim))
     _until_ended(cluster, job)
-    status = _evaluations(cluster, run)
-    assert (status["evaluations"], status["failed"]) == (8, 0), _output(cluster, job)
-    assert len(cluster.machines()) >= len(before)
+    status = _shown(cluster, run)
+    assert status["evaluations"] == 8
+    assert not {"worker_lost", "timed_out", "error"} & set(status["statuses"]), status
+    assert len(cluster.machines()) > len(before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +23,11 @@ def what_ray_finds(config: Mapping[str, Any]) -> list[str]:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     said = io.StringIO()
+    # What Ray logs and prints is no part of this command's output, but the reason of an abort.
+    logger = logging.getLogger("ray.autoscaler._private.util")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        # What Ray prints is no part of this command's output, but the reason of an abort.
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             validate_config(prepare_config(copy.deepcopy(dict(config))))
     except jsonschema.ValidationError as error:
@@ -36,4 +40,6 @@ def what_ray_finds(config: Mapping[str, Any]) -> list[str]:
     except (KeyError, TypeError, AttributeError) as error:
         # What Ray does to a table that is none, or lacks what it takes for granted.
         return [f"Ray refuses the file: {type(error).__name__}: {error}"]
+    finally:
+        logger.setLevel(level)
     return []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one cluster."""
+    """The jobs of one cluster. Every call raises JobsError if the cluster cannot be asked."""
 
     def __init__(self, address: str) -> None:
         """Connect to the dashboard at a URL.
@@ -46,32 +47,23 @@ class Jobs:
         from ray.job_submission import JobSubmissionClient
 
         self.address = address
-        try:
+        with _asking(address):
             self._client: Any = JobSubmissionClient(address)
-        except (RuntimeError, ConnectionError, ValueError) as error:
-            raise JobsError(_why(address, error)) from error
 
     def all(self) -> list[Job]:
         """Every job that was submitted since the head began."""
-        try:
-            found = self._client.list_jobs()
-        except (RuntimeError, ConnectionError) as error:
-            raise JobsError(_why(self.address, error)) from error
-        return [_job(details) for details in found if details.submission_id]
+        with _asking(self.address):
+            return [_job(details) for details in self._client.list_jobs() if details.submission_id]
 
     def one(self, name: str) -> Job:
         """The job of that name, as it is now."""
-        try:
+        with _asking(self.address):
             return _job(self._client.get_job_info(name))
-        except (RuntimeError, ConnectionError) as error:
-            raise JobsError(_why(self.address, error)) from error
 
     def output(self, name: str) -> str:
         """What a job has printed so far."""
-        try:
+        with _asking(self.address):
             return str(self._client.get_job_logs(name))
-        except (RuntimeError, ConnectionError) as error:
-            raise JobsError(_why(self.address, error)) from error
 
     def submit(self, name: str, command: str, folder: Path, metadata: Mapping[str, str]) -> None:
         """Begin a job.
@@ -85,15 +77,29 @@ class Jobs:
         Raises:
             JobsError: If the cluster refuses it, a name that is taken included.
         """
-        try:
+        with _asking(self.address):
             self._client.submit_job(
                 entrypoint=command,
                 submission_id=name,
                 runtime_env={"working_dir": str(folder)},
                 metadata=dict(metadata),
             )
-        except (RuntimeError, ConnectionError, ValueError) as error:
-            raise JobsError(_why(self.address, error)) from error
+
+
+@contextmanager
+def _asking(address: str) -> Iterator[None]:
+    """Turn whatever Ray's client raises into the one error of this module."""
+    from ray.exceptions import AuthenticationError
+
+    try:
+        yield
+    except AuthenticationError as error:
+        raise JobsError(
+            f"the cluster at {address} does not take this token: {_short(error)} Put the "
+            "cluster's token into ~/.ray/auth_token (mode 0600) or RAY_AUTH_TOKEN."
+        ) from error
+    except (RuntimeError, OSError, ValueError) as error:  # OSError: whatever HTTP may end with
+        raise JobsError(f"the cluster at {address} cannot be used: {_short(error)}") from error
 
 
 def _job(details: Any) -> Job:
@@ -103,11 +109,5 @@ def _job(details: Any) -> Job:
     )
 
 
-def _why(address: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "authentication token" in text.lower() or "401" in text or "403" in text:
-        return (
-            f"the cluster at {address} does not take this token: {text[:300]} "
-            "Put the cluster's token into ~/.ray/auth_token (mode 0600) or RAY_AUTH_TOKEN."
-        )
-    return f"the cluster at {address} cannot be used: {text[:1000]}"
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:600]

@@ -30,7 +30,8 @@ def run_job(
         gpus: Whether machines to come have GPUs.
 
     Raises:
-        ClusterError: If the run directory is relative, or workers is 0.
+        ClusterError: If the run directory is relative, workers is 0, or the run exists, does not
+            exist or was begun with another configuration: before any machine is asked for.
         PoolError: If the machines do not come.
         SearchError, RecordError: As `evo_nas.search.start` and `resume`.
     """
@@ -47,6 +48,7 @@ def run_job(
             "workers is 0, which evaluates in the job's own process and uses no machine of the "
             "cluster. Leave it out, or write how many."
         )
+    _refuse_before_machines_come(settings, run, goes_on)
     connected = wait_for_room(
         ADDRESS, workers.workers, workers.workers_per_gpu, gpus=gpus, seconds=wait
     )
@@ -55,6 +57,31 @@ def run_job(
     finally:
         if connected:
             runtime.stop()
+
+
+def _refuse_before_machines_come(settings: SearchConfig, run: str, goes_on: bool) -> None:
+    """What the search would refuse anyway, told before machines are started for it."""
+    from evo_nas.config import differences, from_dict, resolved
+    from evo_nas.record import read_header
+    from evo_nas.setting import load, load_same_data
+
+    if not goes_on:
+        if _exists(run):
+            raise ClusterError(
+                f"the run {run} exists. Go on with it by adding --resume to the command that "
+                "submitted this job, or give a new --run."
+            )
+        load(settings)
+        return
+    header = read_header(run)
+    begun = from_dict(header.config, f"{run}/run.json")
+    if different := differences(begun, resolved(settings, begun.budget)):
+        raise ClusterError(
+            f"{run} was begun with another configuration:\n  "
+            + "\n  ".join(different)
+            + "\nSubmit the file it was begun with, or give a new --run."
+        )
+    load_same_data(settings, header)
 
 
 def _exists(run: str) -> bool:
