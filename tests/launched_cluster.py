@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from node_provider import MARK, end_all, processes_of
+from node_provider import MARK, Machines, end_all, processes_of
 from project import ROOT
 
 BIN = Path(sys.executable).parent
@@ -71,6 +71,11 @@ class Cluster:
     def alive(self) -> list[str]:
         """The machines that run, the head left out."""
         return [name for name, machine in self.machines().items() if not machine["ended"]]
+
+    def lose(self, name: str) -> None:
+        """Take a machine away in the middle of whatever it does, as a cloud does."""
+        config = yaml.safe_load(self.file.read_text(encoding="utf-8"))
+        Machines(config["provider"], config["cluster_name"]).terminate_node(name)
 
     def run(self, *words: str | Path, **changed: str) -> subprocess.CompletedProcess[str]:
         """Run a program of this installation as a client of the cluster."""

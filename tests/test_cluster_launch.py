@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from launched_cluster import MOST, Cluster, launched_cluster
-from node_provider import end_all, processes_of
+from node_provider import processes_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -213,15 +213,15 @@ def test_nobody_gets_in_without_the_token(cluster: Cluster, tmp_path: Path) -> N
 
 def test_a_machine_that_is_lost_costs_the_search_time_and_no_candidate(cluster: Cluster) -> None:
     run = cluster.folder / "runs" / "lost"
-    done = _submit(cluster, "long", run, "--evaluations", "8", "--watch", "0")
+    done = _submit(cluster, "long", run, "--evaluations", "40", "--watch", "0")
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
     _until(lambda: any(run.glob("segments/*")), 90, lambda: _output(cluster, job))
     before = cluster.machines()
-    victim = cluster.alive()[-1]
-    end_all(processes_of(cluster.folder / victim))
+    cluster.lose(cluster.alive()[-1])
+    _until(lambda: len(cluster.machines()) > len(before), 60, lambda: _output(cluster, job))
+    assert _status(cluster, job) == "RUNNING"
     _until_ended(cluster, job)
     status = _shown(cluster, run)
-    assert status["evaluations"] == 8
+    assert status["evaluations"] == 40
     assert not {"worker_lost", "timed_out", "error"} & set(status["statuses"]), status
-    assert len(cluster.machines()) > len(before)
