@@ -58,7 +58,9 @@ def _flags(command: Command) -> Command:
 @click.option("--address", help="URL of a dashboard, instead of CLUSTER.yaml.")
 @_flags
 @click.option("--resume", is_flag=True, help="Go on with the run, with what is left of its budget.")
-@click.option("--gpus/--no-gpus", default=None, help="Machines to come have GPUs (--address).")
+@click.option(
+    "--gpus/--no-gpus", default=None, help="Machines to come have GPUs; else as CLUSTER.yaml says."
+)
 @click.option("--dashboard-port", default=8265, show_default=True, help="On the head.")
 @click.option(
     "--watch", default=15.0, show_default=True, help="Seconds to see whether the job starts well."
@@ -91,9 +93,11 @@ def submit(
     refuse_vanishing(run)
     if config.budget.evaluations is None and config.budget.hours is None and not resume:
         raise click.ClickException("the search has no end. Add --evaluations N or --hours H.")
+    use_token(os.environ)  # before anything imports Ray, which reads it once
     if file is not None:
-        gpus = _held_by(file, config) if gpus is None else gpus
-    use_token(os.environ)
+        held = _held_by(file, config)
+        gpus = held if gpus is None else gpus
+    run = run.rstrip("/") or run
     wanted = sending.Wanted(run, resume, flags, bool(gpus))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evo-nas-")))
@@ -128,6 +132,13 @@ def _held_by(file: Path, config: Any) -> bool:
     from evo_nas.cluster.room import room_problems
 
     checked = check_file(file)
+    if checked.is_manifest:
+        raise click.ClickException(
+            f"{file} is a manifest of KubeRay: 'kubectl apply -f {file}' starts it. To submit to a "
+            "cluster that it has made, open a way to it ('kubectl port-forward "
+            "service/NAME-head-svc 8265') and give --address http://127.0.0.1:8265 instead of the "
+            "file."
+        )
     for problem in room_problems(checked.machines, checked.limit, config.workers):
         raise click.ClickException(f"{file}: {problem}")
     return checked.has_gpus

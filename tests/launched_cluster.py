@@ -54,6 +54,10 @@ class Cluster:
     dashboard_port: int
     said: str
 
+    def up(self) -> str:
+        """`ray up`, once more: what it printed."""
+        return _up(self.file, self.environment)
+
     @property
     def dashboard(self) -> str:
         """Its URL on the head, which here is this machine."""
@@ -113,20 +117,24 @@ def launched_cluster() -> Iterator[Cluster]:
         MARK: str(folder / "client"),
     }
     try:
-        up = subprocess.run(
-            [BIN / "ray", "up", "--yes", "--no-config-cache", path],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-        if up.returncode:
-            raise RuntimeError(f"'ray up' ended with {up.returncode}:\n{up.stdout}")
-        yield Cluster(path, folder, environment, dashboard, up.stdout)
+        yield Cluster(path, folder, environment, dashboard, _up(path, environment))
     finally:
         _end(folder)
+
+
+def _up(file: Path, environment: dict[str, str]) -> str:
+    up = subprocess.run(
+        [BIN / "ray", "up", "--yes", "--no-config-cache", file],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    if up.returncode:
+        raise RuntimeError(f"'ray up' ended with {up.returncode}:\n{up.stdout}")
+    return up.stdout
 
 
 def _file(folder: Path, gcs: int, dashboard: int, client: int) -> dict[str, Any]:

@@ -100,17 +100,18 @@ def test_a_search_is_submitted_to_a_dashboard_and_gone_on_with(head: Head, tmp_p
     _configuration(tmp_path)
     run = tmp_path / "runs" / "first"
 
+    # The token alone: that it is to be used is for the command to know.
+    environment = {k: v for k, v in head.environment.items() if k != "RAY_AUTH_MODE"}
+
     def submit(*more: str) -> subprocess.CompletedProcess[str]:
         words = [EVO_NAS, "submit", "--address", head.dashboard, "search.toml", "--run", run, *more]
-        return subprocess.run(
-            words, cwd=tmp_path, env=dict(head.environment), capture_output=True, text=True
-        )
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
     first = submit("--evaluations", "3", "--watch", "100")
     assert first.returncode == 0, first.stderr
     assert "the job is SUCCEEDED" in first.stderr
     assert _evaluations(run) == 3
-    again = submit("--evaluations", "3")
+    again = submit("--evaluations", "3", "--run", f"{run}/")
     assert again.returncode == 1
     assert f"the run {run} exists (the job {first.stdout.strip()} SUCCEEDED)" in again.stderr
     more = submit("--evaluations", "5", "--watch", "100", "--resume")

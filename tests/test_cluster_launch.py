@@ -225,3 +225,31 @@ def test_a_machine_that_is_lost_costs_the_search_time_and_no_candidate(cluster: 
     status = _shown(cluster, run)
     assert status["evaluations"] == 40
     assert not {"worker_lost", "timed_out", "error"} & set(status["statuses"]), status
+
+
+def test_a_head_that_is_lost_is_launched_again_and_the_run_gone_on_with(cluster: Cluster) -> None:
+    run = cluster.folder / "runs" / "headless"
+    done = _submit(cluster, "long", run, "--evaluations", "12", "--watch", "0")
+    assert done.returncode == 0, done.stderr
+    job = done.stdout.strip()
+    _until(lambda: any(run.glob("segments/*")), 90, lambda: _output(cluster, job))
+    cluster.lose("machine-0")
+    # Its job's driver belongs to it.
+    _until(lambda: processes_of(cluster.folder / "machine-0") == [], 30, lambda: "still alive")
+    recorded = _shown(cluster, run)["evaluations"]
+    assert recorded < 12
+
+    lost = _submit(cluster, "long", run, "--resume")
+    assert lost.returncode == 1
+    assert (
+        f"the head of {cluster.file} cannot be reached. Is the cluster up ('ray up" in lost.stderr
+    )
+
+    assert "Launched a new head node" in cluster.up()
+    fresh = _submit(cluster, "long", run, "--evaluations", "12", "--watch", "60")
+    assert fresh.returncode == 1
+    assert f"the run {run} exists. Go on with it by adding --resume" in fresh.stderr
+    more = _submit(cluster, "long", run, "--evaluations", "12", "--resume", "--watch", "0")
+    assert more.returncode == 0, more.stderr
+    _until_ended(cluster, more.stdout.strip())
+    assert _shown(cluster, run)["evaluations"] == 12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from evo_nas.cluster.submit import RUN, Wanted, command, refuse_second
 from evo_nas.cluster.token import use_token
 from evo_nas.config import load
 from evo_nas.errors import ClusterError
-from tests.tiny import evo_nas
+from tests.tiny import ROOT, evo_nas
 from workers.cluster_jobs import Job
 
 ADDRESS = ("--address", "http://127.0.0.1:9")
@@ -95,12 +96,14 @@ def test_a_cluster_that_does_not_answer_is_told_in_one_line(folder: Path) -> Non
         (("search.toml",), "give CLUSTER.yaml CONFIG.toml, or --address"),
         (("a.yaml", "search.toml", *ADDRESS), "give CLUSTER.yaml CONFIG.toml, or --address"),
         (("a.yaml", "search.toml"), "a.yaml: there is no such file"),
+        (("pods.yaml", "search.toml"), "pods.yaml is a manifest of KubeRay: 'kubectl apply -f"),
         (("missing.toml", *ADDRESS), "missing.toml: there is no such file"),
     ],
 )
 def test_what_is_missing_on_the_command_line_is_named(
     folder: Path, files: Sequence[str], said: str
 ) -> None:
+    shutil.copy(ROOT / "examples" / "kuberay-rayjob.yaml", folder / "pods.yaml")
     done = evo_nas("submit", *files, "--run", S3, cwd=folder)
     assert done.returncode in (1, 2)
     assert said in done.stderr

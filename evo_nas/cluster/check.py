@@ -23,12 +23,14 @@ class Checked:
         problems: One sentence or two for each: what is wrong, and what to do.
         machines: The kinds of machines for workers, as far as the file says.
         limit: How many machines for workers there may be; None for no limit.
+        is_manifest: Whether it is for KubeRay; else it is for `ray up`.
     """
 
     what: str
     problems: list[str]
     machines: list[Machines]
     limit: int | None
+    is_manifest: bool = False
 
     @property
     def has_gpus(self) -> bool:
@@ -65,7 +67,7 @@ def check_file(path: Path, config: SearchConfig | None = None) -> Checked:
     if config is not None:
         problems += room_problems(machines, limit, config.workers)
         what += ", and whether its machines hold the workers"
-    return Checked(what, problems, machines, limit)
+    return Checked(what, problems, machines, limit, bool(manifests))
 
 
 def read_documents(path: Path) -> list[dict[str, Any]]:
