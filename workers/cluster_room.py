@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
@@ -49,7 +50,7 @@ def wait_for_room(
     begun = said = time.monotonic()
     try:
         while True:
-            nodes = runtime.nodes()
+            nodes = _machines()
             try:
                 # Without a GPU on any of them, `plan` would take cores alone.
                 if not gpus or any(node.get("GPU") for node in nodes):
@@ -82,3 +83,9 @@ def wait_for_room(
         if asked is not None and ray.is_initialized():
             # Its place is for the workers themselves.
             remove_placement_group(asked)
+
+
+def _machines() -> list[dict[str, float]]:
+    """Resources of each machine that Ray has now."""
+    list_nodes: Any = ray.nodes
+    return [dict(node["Resources"]) for node in list_nodes() if node["Alive"]]
