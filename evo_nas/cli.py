@@ -16,6 +16,7 @@ import click
 
 from evo_nas import __version__
 from evo_nas.cli_bench import STRATEGIES, bench
+from evo_nas.cli_cluster import add_to as add_cluster_to
 from evo_nas.cli_show import add_to
 from evo_nas.cli_types import RunDirectory
 from evo_nas.interrupt import INTERRUPTED
@@ -272,3 +273,4 @@ def _new_run() -> str:
 
 main.add_command(bench)
 add_to(main)
+add_cluster_to(main)

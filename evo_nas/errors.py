@@ -21,6 +21,10 @@ class BenchError(ValueError):
     """A table of recorded results cannot be used; the message says where and why."""
 
 
+class ClusterError(RuntimeError):
+    """A cluster, or a file that describes one, cannot be used; the message says what to do."""
+
+
 _USERS = {
     ("evo_nas.config_check", "ConfigError"),
     ("evo_nas.errors", "RecordError"),
@@ -29,9 +33,11 @@ _USERS = {
     ("evo_nas.order", "Unrepeatable"),
     ("evo_nas.errors", "LineageError"),
     ("evo_nas.errors", "BenchError"),
+    ("evo_nas.errors", "ClusterError"),
     ("genomes.genome", "InvalidGenome"),
     ("workers.tasks.errors", "TaskError"),
     ("workers.limits", "PoolError"),
+    ("workers.cluster_jobs", "JobsError"),
     ("workers.engine.native.library", "NativeUnavailable"),
     ("workers.engine.native.memory", "NotEnoughMemory"),
 }

@@ -59,6 +59,81 @@ def test_a_job_searches_on_the_cluster_and_leaves_a_run(head: Head, tmp_path: Pa
     assert status["evaluations"] == 4, status
 
 
+def _configuration(folder: Path) -> Path:
+    path = folder / "search.toml"
+    path.write_text(
+        '[task]\nkind = "text"\ndata = "text.txt"\n'
+        "[training]\nhidden_size = 8\nbatch_size = 4\nsteps = 3\n"
+        "[evolution]\npopulation = 2\n[workers]\nworkers = 1\n[compare]\nseeds = 0\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _evaluations(run: Path) -> int:
+    shown = subprocess.run(
+        [EVO_NAS, "status", run, "--json"], capture_output=True, text=True, check=True
+    )
+    count: int = json.loads(shown.stdout)["evaluations"]
+    return count
+
+
+def test_the_same_job_begins_a_run_and_goes_on_with_it(head: Head, tmp_path: Path) -> None:
+    """What a pod of Kubernetes does that is tried again."""
+    run = tmp_path / "run"
+    words = (EVO_NAS, "job", _configuration(tmp_path), "--run", run, "--data", _text(tmp_path))
+    for evaluations in (3, 5):
+        done = _submit(head, *words, "--evaluations", str(evaluations))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert _evaluations(run) == evaluations
+
+    new = _submit(head, *words, "--evaluations", "5", "--new")
+    assert new.returncode != 0
+    assert f"the run {run} exists. Go on with it by adding --resume" in new.stdout
+    other = _submit(head, *words[:4], tmp_path / "other", "--evaluations", "5", "--resume")
+    assert other.returncode != 0
+    assert f"{tmp_path}/other holds no run" in other.stdout
+
+
+def test_a_search_is_submitted_to_a_dashboard_and_gone_on_with(head: Head, tmp_path: Path) -> None:
+    _text(tmp_path)
+    _configuration(tmp_path)
+    run = tmp_path / "runs" / "first"
+
+    # The token alone: that it is to be used is for the command to know.
+    environment = {k: v for k, v in head.environment.items() if k != "RAY_AUTH_MODE"}
+
+    def submit(*more: str) -> subprocess.CompletedProcess[str]:
+        words = [EVO_NAS, "submit", "--address", head.dashboard, "search.toml", "--run", run, *more]
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    first = submit("--evaluations", "3", "--watch", "100")
+    assert first.returncode == 0, first.stderr
+    assert "the job is SUCCEEDED" in first.stderr
+    assert _evaluations(run) == 3
+    again = submit("--evaluations", "3", "--run", f"{run}/")
+    assert again.returncode == 1
+    assert f"the run {run} exists (the job {first.stdout.strip()} SUCCEEDED)" in again.stderr
+    more = submit("--evaluations", "5", "--watch", "100", "--resume")
+    assert more.returncode == 0, more.stderr
+    assert _evaluations(run) == 5
+
+
+def test_a_job_whose_machines_do_not_come_says_how_long_it_waited(
+    head: Head, tmp_path: Path
+) -> None:
+    words = (EVO_NAS, "job", _configuration(tmp_path), "--run", tmp_path / "run")
+    more = ("--data", _text(tmp_path), "--evaluations", "3", "--wait-minutes", "0.05")
+    done = _submit(head, *words, *more, "--workers", "2")
+    assert done.returncode != 0
+    assert "waiting for machines: 2 workers cannot run at once" in done.stdout
+    assert "the machines for 2 workers did not come within 0.05 minutes" in done.stdout
+    done = _submit(head, *words, *more, "--gpus")
+    assert done.returncode != 0
+    assert "no machine with a GPU is there; the cluster has 1 in all" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_job_refuses_a_run_directory_that_would_vanish_with_it(
     head: Head, tmp_path: Path
 ) -> None:

@@ -17,8 +17,12 @@ MAY_USE = {"genomes": set(), "workers": {"genomes"}, "evo_nas": {"genomes", "wor
 """Which of our packages each may import besides itself."""
 
 MAY_IMPORT_TORCH_IN_GENOMES = {"genomes.reference"}
-MAY_IMPORT_RAY = {"workers.actor", "workers.metrics", "workers.pool", "workers.runtime"}
-"""The actor, Ray's metrics, the pool, and how the pool starts or joins Ray."""
+MAY_IMPORT_RAY = {
+    *("workers.actor", "workers.metrics", "workers.pool", "workers.runtime"),
+    *("workers.cluster_files", "workers.cluster_jobs", "workers.cluster_room"),
+}
+"""The actor, Ray's metrics, the pool, and how the pool starts or joins Ray; Ray's validator of a
+cluster's file, its jobs, and how a job waits for machines."""
 
 LONGEST = 400
 """Lines of a Python file, at most."""

@@ -1,0 +1,208 @@
+"""Commands for searches on a cluster: cluster check, submit and job."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group()
+def cluster() -> None:
+    """Files that describe clusters."""
+
+
+@cluster.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+def check(file: Path, config: Path | None) -> None:
+    """Is FILE sound? A file for 'ray up', or manifests of KubeRay; needs no cluster.
+
+    With CONFIG.toml, also whether any machine of it holds the workers of that search. Prints every
+    problem, one a line, with what to do; exit code 1 if there is any.
+    """
+    from evo_nas.cluster.check import check_file
+    from evo_nas.config import load
+
+    checked = check_file(file, load(config) if config is not None else None)
+    for problem in checked.problems:
+        click.echo(f"{file}: {' '.join(problem.split())}")
+    if checked.problems:
+        sys.exit(1)
+    click.echo(f"{file}: no problem found. Checked: {checked.what}.")
+
+
+def _flags(command: Command) -> Command:
+    """What a job may be told beside its file, on either side."""
+    for option in (
+        click.option("--workers", type=int, help="Number of workers."),
+        click.option("--evaluations", type=int, help="Evaluations of the whole run."),
+        click.option("--hours", type=float, help="Wall-clock hours of the whole run."),
+        click.option("--data", help="What the task reads: relative, it is of this machine."),
+        click.option("--run", required=True, help="s3://..., gs://..., or absolute on the head."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--address", help="URL of a dashboard, instead of CLUSTER.yaml.")
+@_flags
+@click.option("--resume", is_flag=True, help="Go on with the run, with what is left of its budget.")
+@click.option(
+    "--gpus/--no-gpus", default=None, help="Machines to come have GPUs; else as CLUSTER.yaml says."
+)
+@click.option("--dashboard-port", default=8265, show_default=True, help="On the head.")
+@click.option(
+    "--watch", default=15.0, show_default=True, help="Seconds to see whether the job starts well."
+)
+def submit(
+    files: tuple[Path, ...],
+    address: str | None,
+    run: str,
+    data: str | None,
+    resume: bool,
+    gpus: bool | None,
+    dashboard_port: int,
+    watch: float,
+    **flags: Any,
+) -> None:
+    """Send the search of CONFIG.toml to a cluster as a job, and leave it there.
+
+    FILES is CLUSTER.yaml CONFIG.toml, the file of 'ray up' first; or CONFIG.toml alone with
+    --address. The configuration travels along, and so do data and the module of a task of your own
+    if they lie here under a relative path. The same command with --resume goes on with the run.
+    """
+    from evo_nas.cluster import submit as sending
+    from evo_nas.cluster.package import pack
+    from evo_nas.cluster.runs import refuse_vanishing
+    from evo_nas.cluster.token import use_token
+    from evo_nas.config import load, with_overrides
+
+    file, config_file = _cluster_and_config(files, address)
+    config = with_overrides(load(config_file), **flags)
+    refuse_vanishing(run)
+    if config.budget.evaluations is None and config.budget.hours is None and not resume:
+        raise click.ClickException("the search has no end. Add --evaluations N or --hours H.")
+    use_token(os.environ)  # before anything imports Ray, which reads it once
+    if file is not None:
+        held = _held_by(file, config)
+        gpus = held if gpus is None else gpus
+    run = run.rstrip("/") or run
+    wanted = sending.Wanted(run, resume, flags, bool(gpus))
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evo-nas-")))
+        package = pack(config_file, config, data, Path.cwd(), folder)
+        if file is not None:
+            from evo_nas.cluster.tunnel import tunnel
+
+            address = stack.enter_context(tunnel(file, dashboard_port))
+        assert address is not None
+        from workers.cluster_jobs import Jobs
+
+        jobs = Jobs(address)
+        name = sending.submit(jobs, wanted, package)
+        click.echo(name)
+        print(_next(name, run, file, address), file=sys.stderr)
+        print(f"the job is {sending.watch_start(jobs, name, watch)}", file=sys.stderr)
+
+
+def _cluster_and_config(files: tuple[Path, ...], address: str | None) -> tuple[Path | None, Path]:
+    if len(files) == 1 and address is not None:
+        return None, files[0]
+    if len(files) == 2 and address is None:
+        return files[0], files[1]
+    raise click.UsageError(
+        "give CLUSTER.yaml CONFIG.toml, or --address http://127.0.0.1:8265 CONFIG.toml."
+    )
+
+
+def _held_by(file: Path, config: Any) -> bool:
+    """Whether the machines of a cluster's file have GPUs; refuses workers that none can hold."""
+    from evo_nas.cluster.check import check_file
+    from evo_nas.cluster.room import room_problems
+
+    checked = check_file(file)
+    if checked.is_manifest:
+        raise click.ClickException(
+            f"{file} is a manifest of KubeRay: 'kubectl apply -f {file}' starts it. To submit to a "
+            "cluster that it has made, open a way to it ('kubectl port-forward "
+            "service/NAME-head-svc 8265') and give --address http://127.0.0.1:8265 instead of the "
+            "file."
+        )
+    for problem in room_problems(checked.machines, checked.limit, config.workers):
+        raise click.ClickException(f"{file}: {problem}")
+    return checked.has_gpus
+
+
+def _next(name: str, run: str, file: Path | None, address: str) -> str:
+    """What to do with a job that was submitted."""
+    from shlex import quote
+
+    place = quote(run)
+    if "://" in run:
+        look = f"evo-nas status {place}"
+        on = f"the same command with --resume, or on this machine: evo-nas resume {place}"
+    elif file is not None:
+        look = f"ray exec {quote(str(file))} {quote(f'evo-nas status {place}')}"
+        on = "the same command with --resume"
+    else:
+        look, on = f"evo-nas status {place}    (on the head)", "the same command with --resume"
+    way = f"ray dashboard {quote(str(file))}    (leave it running)\n  " if file is not None else ""
+    url = "http://127.0.0.1:8265" if file is not None else address
+    return (
+        f"next:\n  {way}export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS={url}\n"
+        f"  ray job logs --follow {name}\n  ray job stop {name}\n  {look}\n"
+        f"to go on with it when it has ended: {on}"
+    )
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@_flags
+@click.option("--new", "mode", flag_value="new", help="Refuse a run that exists.")
+@click.option("--resume", "mode", flag_value="resume", help="Refuse a run that does not exist.")
+@click.option("--gpus", is_flag=True, help="Machines still to come have GPUs.")
+@click.option(
+    "--wait-minutes",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="How long machines may take to come.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+def job(
+    config: Path,
+    run: str,
+    mode: str | None,
+    gpus: bool,
+    wait_minutes: float,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """What a cluster's job runs: waits for machines, begins the run or goes on with it.
+
+    Without --new and --resume a run that exists is gone on with, any other begun: the same command
+    may be tried again.
+    """
+    from evo_nas import cli
+    from evo_nas.cluster.job import run_job
+    from evo_nas.config import load
+
+    outcome = run_job(load(config), run, mode or "either", flags, 60 * wait_minutes, gpus)  # type: ignore[arg-type]
+    cli._finish(outcome, as_json)
+
+
+def add_to(group: click.Group) -> None:
+    """Add the commands of this module to the command line."""
+    for command in (cluster, submit, job):
+        group.add_command(command)

@@ -1,0 +1,9 @@
+"""Launching on a cluster: is its file sound, and how a search gets there as a job.
+
+- `check`: reads a file and finds out which kind it is; the problems come from
+  `launcher` (files of `ray up`; `installs` and `starts` read their commands, `commands` the shell),
+  `kuberay` (manifests) and `room` (does any machine hold what ``[workers]`` asks for).
+- `token`: the cluster's token on this machine.
+- `package`: what travels with a job; `submit`: sends it; `tunnel`: the way to the head.
+- `job`: what runs there.
+"""

@@ -1,0 +1,94 @@
+"""What a job does on the cluster: waits for machines, then begins a run or goes on with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from evo_nas.cluster.runs import refuse_vanishing
+from evo_nas.config import with_overrides
+from evo_nas.config_tables import SearchConfig
+from evo_nas.errors import ClusterError, RecordError
+
+if TYPE_CHECKING:
+    from evo_nas.search import Outcome
+
+Mode = Literal["either", "new", "resume"]
+ADDRESS = "auto"
+
+
+def run_job(
+    config: SearchConfig, run: str, mode: Mode, flags: dict[str, Any], wait: float, gpus: bool
+) -> Outcome:
+    """Search on the cluster of this machine.
+
+    Args:
+        config: Of the file.
+        run: The run directory.
+        mode: ``new`` refuses a run that exists, ``resume`` one that does not.
+        flags: Of the budget, workers and data; None for those not given.
+        wait: Seconds until the machines have to be there.
+        gpus: Whether machines to come have GPUs.
+
+    Raises:
+        ClusterError: If the run directory is relative, workers is 0, or the run exists, does not
+            exist or was begun with another configuration: before any machine is asked for.
+        PoolError: If the machines do not come.
+        SearchError, RecordError: As `evo_nas.search.start` and `resume`.
+    """
+    from evo_nas.search import resume, start
+    from workers import runtime
+    from workers.cluster_room import wait_for_room
+
+    refuse_vanishing(run)
+    goes_on = mode == "resume" or (mode == "either" and _exists(run))
+    settings = with_overrides(config, run=run, **flags | {"address": ADDRESS})
+    workers = settings.workers
+    if workers.workers == 0:
+        raise ClusterError(
+            "workers is 0, which evaluates in the job's own process and uses no machine of the "
+            "cluster. Leave it out, or write how many."
+        )
+    _refuse_before_machines_come(settings, run, goes_on)
+    connected = wait_for_room(
+        ADDRESS, workers.workers, workers.workers_per_gpu, gpus=gpus, seconds=wait
+    )
+    try:
+        return resume(run, flags | {"address": ADDRESS}, config) if goes_on else start(settings)
+    finally:
+        if connected:
+            runtime.stop()
+
+
+def _refuse_before_machines_come(settings: SearchConfig, run: str, goes_on: bool) -> None:
+    """What the search would refuse anyway, told before machines are started for it."""
+    from evo_nas.config import differences, from_dict, resolved
+    from evo_nas.record import read_header
+    from evo_nas.setting import load, load_same_data
+
+    if not goes_on:
+        if _exists(run):
+            raise ClusterError(
+                f"the run {run} exists. Go on with it by adding --resume to the command that "
+                "submitted this job, or give a new --run."
+            )
+        load(settings)
+        return
+    header = read_header(run)
+    begun = from_dict(header.config, f"{run}/run.json")
+    if different := differences(begun, resolved(settings, begun.budget)):
+        raise ClusterError(
+            f"{run} was begun with another configuration:\n  "
+            + "\n  ".join(different)
+            + "\nSubmit the file it was begun with, or give a new --run."
+        )
+    load_same_data(settings, header)
+
+
+def _exists(run: str) -> bool:
+    from evo_nas.record import read_header
+
+    try:
+        read_header(run)
+    except RecordError:
+        return False  # none, or a damaged one: the search says which, and refuses the latter
+    return True
