@@ -138,16 +138,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     SIGTERM to all at once makes the raylet wait for others that are gone already.
     """
     process.terminate()
-    _wait_until_none_is_left(process, END_SECONDS)
+    wait_until_none_is_left(process, END_SECONDS)
     for pid in processes_of_session(process.pid):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:  # it ended with its parent
             continue
-    _wait_until_none_is_left(process, 5.0)
+    wait_until_none_is_left(process, 5.0)
 
 
-def _wait_until_none_is_left(process: subprocess.Popen[bytes], seconds: float) -> None:
+def wait_until_none_is_left(process: subprocess.Popen[bytes], seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if process.poll() is not None and not processes_of_session(process.pid):

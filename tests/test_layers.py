@@ -17,8 +17,15 @@ MAY_USE = {"genomes": set(), "workers": {"genomes"}, "evo_nas": {"genomes", "wor
 """Which of our packages each may import besides itself."""
 
 MAY_IMPORT_TORCH_IN_GENOMES = {"genomes.reference"}
-MAY_IMPORT_RAY = {"workers.actor", "workers.pool", "workers.runtime"}
-"""The actor, the pool, and how the pool starts or joins Ray."""
+MAY_IMPORT_RAY = {
+    "workers.actor",
+    "workers.autoscaler",
+    "workers.pool",
+    "workers.runtime",
+    "workers.waiting",
+    "workers.watch",
+}
+"""The actor, the pool, how it starts or joins Ray, and what it asks Ray about machines."""
 
 LONGEST = 400
 """Lines of a Python file, at most."""
