@@ -12,11 +12,13 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import ray
 from ray_head import RAY, processes_of_session, wait_until_none_is_left
 
 from tests.tiny import ROOT
@@ -73,10 +75,9 @@ class Machines:
     address: str
     others: list[Machine] = field(default_factory=list)
 
-    def add(
-        self, name: str, cpus: int = 1, gpus: int = 0, labels: str = "", wait: bool = True
-    ) -> Machine:
+    def add(self, cpus: int = 1, gpus: int = 0, labels: str = "", wait: bool = True) -> Machine:
         """Start a machine; ``labels`` as ``a=b,c=d``."""
+        name = f"machine{len(self.others)}"
         command = [f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
         command += [f"--labels={labels}"] if labels else []
         machine = _started(name, command, self.folder, self.environment)
@@ -85,12 +86,26 @@ class Machines:
             _wait_for(machine, self.folder / f"{name}.log", "Ray runtime started")
         return machine
 
+    def drain(self, machine: Machine) -> None:
+        """Tell Ray that a machine is about to be taken away, as a spot market does."""
+        list_nodes: Any = ray.nodes
+        (node,) = [n["NodeID"] for n in list_nodes() if n["NodeName"] == machine.name]
+        command = [str(RAY), "drain-node", f"--address={self.address}", f"--node-id={node}"]
+        command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"]
+        subprocess.run(command, env=dict(self.environment), check=True, capture_output=True)
+
 
 @contextmanager
 def machines(
-    cpus: int = 0, options: tuple[str, ...] = (), **environment: str
+    cpus: int = 0, options: Callable[[str], list[str]] = lambda address: [], **environment: str
 ) -> Iterator[Machines]:
-    """Start a head, and end it and all that was added with all their processes."""
+    """Start a head, and end it and all that was added with all their processes.
+
+    Args:
+        cpus: For workers on the head.
+        options: More words for its `ray start`, given its address.
+        environment: Of all processes.
+    """
     # Ray's sockets lie below its folder, and their paths may have 107 bytes: not tmp_path.
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
@@ -108,7 +123,8 @@ def machines(
     } | environment
     port = _free_port()
     command = ["--head", f"--port={port}", f"--num-cpus={cpus}", "--num-gpus=0"]
-    command += ["--include-dashboard=false", f"--temp-dir={folder}", *options]
+    command += ["--include-dashboard=false", f"--temp-dir={folder}"]
+    command += options(f"127.0.0.1:{port}")
     head = _started("head", command, folder, clean)
     cluster = Machines(folder, clean, head, f"127.0.0.1:{port}")
     try:

@@ -52,7 +52,7 @@ def could_match(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 def shown(labels: Mapping[str, str]) -> str:
     """For messages: ``ray.io/accelerator-type = L4 and ...``; empty for none."""
-    return " and ".join(f"{key} = {value}" for key, value in labels.items())
+    return " and ".join(f"{key} = {value}" for key, value in sorted(labels.items()))
 
 
 def _fits(value: str | None, selector: str) -> bool:
