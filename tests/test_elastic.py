@@ -20,7 +20,6 @@ from ray_machines import Machine, Machines, machines
 
 from workers.limits import Limits, Pool, PoolError
 from workers.messages import Result
-from workers.pool import RayPool
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -285,12 +284,14 @@ def test_idle_workers_are_ended_and_made_anew_when_there_is_work(
 ) -> None:
     add(cpus=3)
     pool = opened(Limits(idle_seconds=2.0), workers=3)
-    assert isinstance(pool, RayPool)
-    results = settled(pool, [asked("takes:1.5", birth) for birth in range(3)])
-    assert len({r.engine for r in results}) == 3
+    for birth in range(3):
+        pool.submit(asked("takes:8", birth))
+    assert len({r.engine for r in polled(pool, lambda so_far: len(so_far) == 3)}) == 3
     (long,) = settled(pool, [asked("takes:9", 3)])
     assert pids_of_workers() == {long.engine}
-    results = settled(pool, [asked("takes:1.5", birth) for birth in range(4, 7)])
+    for birth in range(4, 7):
+        pool.submit(asked("takes:8", birth))
+    results = polled(pool, lambda so_far: len(so_far) == 3)
     assert births(results) == [4, 5, 6] and len({r.engine for r in results}) == 3
 
 
