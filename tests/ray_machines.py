@@ -75,15 +75,14 @@ class Machines:
     address: str
     others: list[Machine] = field(default_factory=list)
 
-    def add(self, cpus: int = 1, gpus: int = 0, labels: str = "", wait: bool = True) -> Machine:
-        """Start a machine; ``labels`` as ``a=b,c=d``."""
+    def add(self, cpus: int = 1, gpus: int = 0, labels: str = "") -> Machine:
+        """Start a machine, one at a time, or Ray stumbles; ``labels`` as ``a=b,c=d``."""
         name = f"machine{len(self.others)}"
         command = [f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
         command += [f"--labels={labels}"] if labels else []
         machine = _started(name, command, self.folder, self.environment)
         self.others.append(machine)
-        if wait:
-            _wait_for(machine, self.folder / f"{name}.log", "Ray runtime started")
+        _wait_for(machine, self.folder / f"{name}.log", "Ray runtime started")
         return machine
 
     def drain(self, machine: Machine) -> None:

@@ -46,6 +46,11 @@ def write_autoscaling_file(folder: Path, address: str, kinds: dict[str, Any]) ->
             "gcs_address": address,
         },
         "auth": {},
+        "file_mounts": {},
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
+        "rsync_exclude": [],
+        "rsync_filter": [],
         "head_node_type": "ray.head.default",
         "available_node_types": {"ray.head.default": head}
         | {name: {"node_config": {}, "min_workers": 0} | kind for name, kind in kinds.items()},

@@ -60,13 +60,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
 def test_a_search_goes_on_while_machines_are_lost_and_added(
     cluster: Machines, tmp_path: Path, undisturbed: str
 ) -> None:
-    first = cluster.add(cpus=2, wait=False)
+    first = cluster.add(cpus=2)
     cluster.add()
     more = ["--address", cluster.address, "--workers", "3"]
     process = begin([*words(tmp_path, "run"), *more])
     wait_for_segments(tmp_path / "run", 4, seconds=120)
     first.vanish()
-    cluster.add(cpus=2, wait=False)
+    cluster.add(cpus=2)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     assert history(tmp_path / "run") == undisturbed
