@@ -15,6 +15,7 @@ from pool_checks import Opener, kind, pools
 from ray_machines import Machines, machines
 from ray_provider import HEAD_ENVIRONMENT, write_autoscaling_file
 
+from workers.autoscaler import node_types
 from workers.limits import Limits, Pool, PoolError
 from workers.messages import Result
 
@@ -99,3 +100,23 @@ def test_what_the_autoscaler_could_never_start_is_refused_with_what_it_could(
         r"kinds of machines, small, has 1 CPUs, 0 GPUs and labels kind = L4 \(at most 2 of them\)",
     ):
         opened(workers=1, address=cluster.address, labels={"kind": "T4"})
+
+
+def test_a_manager_elsewhere_than_on_the_head_asks_it_and_says_so_if_it_cannot_tell(
+    cluster: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    here = node_types(said.append)
+    assert here is not None and [kind.name for kind in here] == ["small"]
+    monkeypatch.setattr("workers.autoscaler._on_head", lambda: False)
+    assert node_types(said.append) == here
+    assert said == []
+
+    def unknown(session: str) -> None:
+        raise ModuleNotFoundError("No module named 'workers'")
+
+    monkeypatch.setattr("workers.autoscaler.autoscaling_file", unknown)
+    assert node_types(said.append) is None
+    (warning,) = said
+    assert "are not noticed now. Install this project there as well" in warning
+    assert warning.endswith("No module named 'workers'")

@@ -18,6 +18,7 @@ from workers.labels import check, could_match, matches
 from workers.limits import Limits, PoolError
 from workers.losses import Loss, Losses
 from workers.open_pool import open_pool
+from workers.pairing import pairs
 from workers.resources import Machine, NodeType, Plan
 from workers.slot import Job, Slot
 from workers.surplus import least_busy_last, surplus
@@ -203,6 +204,18 @@ def slot(number: int, node: str = "", busy: bool = False, ready: bool = True) ->
 def test_work_goes_to_machines_that_are_busy_anyway() -> None:
     slots = [slot(0, "a"), slot(1, "b"), slot(2, "b", busy=True), slot(3, "c")]
     assert [s.number for s in least_busy_last([slots[0], slots[1]], slots)] == [1, 0]
+
+
+def test_candidates_that_often_lose_machines_together_are_kept_apart() -> None:
+    limits = Limits(machines=4)
+    twice, again, once = job_with(machines=2), job_with(machines=3), job_with(machines=1)
+    a, b, c = slot(0, "a"), slot(1, "a"), slot(2, "b")
+    assert pairs([a, b], [twice, again], [a, b], limits) == [(a, twice)]
+    assert pairs([a, b], [twice, again, once], [a, b], limits) == [(a, twice), (b, once)]
+    assert pairs([a, b, c], [twice, again], [a, b, c], limits) == [(a, twice), (c, again)]
+    a.job = twice
+    assert pairs([b], [again], [a, b], limits) == []
+    assert pairs([b], [again, once], [a, b], limits) == [(b, once)]
 
 
 def test_surplus_workers_end_after_a_while_those_that_wait_for_room_first() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,35 +45,50 @@ class Outlook:
     failed: Counter[str]
 
 
-def node_types() -> list[NodeType] | None:
+def node_types(say: Callable[[str], None]) -> list[NodeType] | None:
     """The kinds of machines that an autoscaler may start: see `plan_on_cluster`.
 
-    Empty if there is no autoscaler; None if there is one whose file is not to be found, which runs
-    elsewhere than on the head.
+    Empty if there is no autoscaler; None if there is one whose file is not to be found, because it
+    runs elsewhere than on the head, or if the head cannot say, which is told.
 
     Raises:
-        PoolError: If the head does not answer, or the file is none.
+        PoolError: If the file is none of an autoscaler.
     """
-    list_nodes: Any = ray.nodes
-    heads = [n["NodeID"] for n in list_nodes() if n["Alive"] and HEAD in n["Resources"]]
     worker = ray._private.worker.global_worker
     session = str(worker.node.session_name)
-    if heads == [ray.get_runtime_context().get_node_id()]:
-        text, watched = autoscaling_file(session)
-    else:
-        there = NodeAffinitySchedulingStrategy(heads[0], soft=False)
-        asked = ray.remote(autoscaling_file).options(num_cpus=0, scheduling_strategy=there)
-        try:
-            text, watched = ray.get(asked.remote(session), timeout=ASK_SECONDS)
-        except ray.exceptions.RayError as error:
-            raise PoolError(
-                f"the head of the cluster does not say what its autoscaler may start: {error}"
-            ) from error
+    try:
+        text, watched = autoscaling_file(session) if _on_head() else _ask_head(session)
+    except ray.exceptions.RayError as error:
+        say(
+            "warning: the head of the cluster cannot say what an autoscaler may start, so that "
+            "workers that never fit are not noticed now. Install this project there as well. "
+            f"It says: {str(error).strip().splitlines()[-1]}"
+        )
+        return None
     if text is not None:
         return read_types(text)
     # Without a monitor on the head, whoever reports is an autoscaler elsewhere.
     elsewhere = not watched and (bool(_reports()) or is_autoscaler_v2(True, worker.gcs_client))
     return None if elsewhere else []
+
+
+def _head() -> str:
+    """The machine of the control plane, by Ray's identifier."""
+    list_nodes: Any = ray.nodes
+    (head,) = [n["NodeID"] for n in list_nodes() if n["Alive"] and HEAD in n["Resources"]]
+    return str(head)
+
+
+def _on_head() -> bool:
+    return _head() == str(ray.get_runtime_context().get_node_id())
+
+
+def _ask_head(session: str) -> tuple[str | None, bool]:
+    """`autoscaling_file` on the head; raises what Ray raises."""
+    there = NodeAffinitySchedulingStrategy(_head(), soft=False)
+    asked = ray.remote(autoscaling_file).options(num_cpus=0, scheduling_strategy=there)
+    answer: tuple[str | None, bool] = ray.get(asked.remote(session), timeout=ASK_SECONDS)
+    return answer
 
 
 def autoscaling_file(session: str) -> tuple[str | None, bool]:

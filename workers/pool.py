@@ -27,6 +27,7 @@ from workers.evaluator import EVALUATOR, MESSAGE_LIMIT, nothing_yet
 from workers.limits import Limits, PoolError
 from workers.losses import Blame, Fate, Loss, Losses
 from workers.messages import FailureKind, Progress, Request, Result, Unusable
+from workers.pairing import pairs
 from workers.resources import Plan, plan
 from workers.slot import Job, Slot, cause
 from workers.surplus import least_busy_last, surplus
@@ -177,7 +178,7 @@ class RayPool:
         if self._room is not None:
             idle = least_busy_last(idle, self._slots)
         todo = [job for job in self._waiting if job.may_begin(self._limits)]
-        for slot, job in zip(idle, todo, strict=False):
+        for slot, job in pairs(idle, todo, self._slots, self._limits):
             self._waiting.remove(job)
             job.curve.clear()
             stream = slot.actor.evaluations.options(num_returns="streaming")
@@ -369,7 +370,7 @@ def open_ray_pool(
             nodes = [machine.resources for machine in machines()]
             asked = plan(workers, nodes, workers_per_gpu, at_most)
         else:
-            types = node_types()
+            types = node_types(say)
             asked, now = plan_on_cluster(
                 workers, machines(), types, workers_per_gpu, at_most, labels
             )
