@@ -6,6 +6,8 @@ The machines are real ones to Ray: a raylet each, with workers of its own, on th
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +131,26 @@ def test_a_machine_that_is_lost_costs_no_attempt_and_one_that_comes_late_gets_wo
     assert {kind(r) for r in more} == {"ok"}
     assert len({r.engine for r in more}) == 2
     assert {r.engine for r in more} & pids_on(late), "the late one has no work"
+
+
+def test_a_machine_that_ends_its_workers_before_it_goes_costs_no_attempt(
+    cluster: Machines, add: Callable[..., Machine], opened: Opener
+) -> None:
+    going = add()
+    pool = opened(Limits(attempts=1), workers=1)
+    pool.submit(asked("takes:4"))
+    assert polled(pool, all_work(pool)) == []
+    (worker,) = pids_of_workers()
+    os.kill(int(worker), signal.SIGKILL)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert pool.poll(0.5) == []
+    assert [p.step for p in pool.running()] == [0], "nobody tries the last attempt yet"
+    going.vanish()
+    add()
+    (result,) = polled(pool, lambda so_far: bool(so_far))
+    assert kind(result) == "ok"
+    assert_nothing_is_left(pool, 0.5)
 
 
 def test_all_workers_are_lost_and_machines_come_back(

@@ -118,5 +118,5 @@ def test_a_manager_elsewhere_than_on_the_head_asks_it_and_says_so_if_it_cannot_t
     monkeypatch.setattr("workers.autoscaler.autoscaling_file", unknown)
     assert node_types(said.append) is None
     (warning,) = said
-    assert "are not noticed now. Install this project there as well" in warning
+    assert "are not noticed now. Is this project installed there?" in warning
     assert warning.endswith("No module named 'workers'")

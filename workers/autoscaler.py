@@ -58,10 +58,10 @@ def node_types(say: Callable[[str], None]) -> list[NodeType] | None:
     session = str(worker.node.session_name)
     try:
         text, watched = autoscaling_file(session) if _on_head() else _ask_head(session)
-    except ray.exceptions.RayError as error:
+    except (ray.exceptions.RayError, OSError) as error:
         say(
             "warning: the head of the cluster cannot say what an autoscaler may start, so that "
-            "workers that never fit are not noticed now. Install this project there as well. "
+            "workers that never fit are not noticed now. Is this project installed there? "
             f"It says: {str(error).strip().splitlines()[-1]}"
         )
         return None
