@@ -63,7 +63,7 @@ def open_pool(
         from workers.local import LocalPool
 
         return LocalPool(task, limits, evaluator)
-    from workers.pool import open_ray_pool
+    from workers.opening import open_ray_pool
 
     return open_ray_pool(
         workers,
@@ -75,5 +75,5 @@ def open_pool(
         evaluator,
         at_most,
         labels,
-        say,
+        say=say,
     )

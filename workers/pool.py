@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -21,18 +20,16 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from workers import runtime
 from workers.actor import Started, Worker
-from workers.autoscaler import node_types
-from workers.cluster_plan import plan_on_cluster
-from workers.evaluator import EVALUATOR, MESSAGE_LIMIT, nothing_yet
+from workers.evaluator import MESSAGE_LIMIT, nothing_yet
 from workers.limits import Limits, PoolError
 from workers.losses import Blame, Fate, Loss, Losses
 from workers.messages import FailureKind, Progress, Request, Result, Unusable
 from workers.pairing import pairs
-from workers.resources import Plan, plan
+from workers.resources import Plan
 from workers.slot import Job, Slot, cause
 from workers.surplus import least_busy_last, surplus
 from workers.waiting import WaitingRoom
-from workers.watch import LOOK_SECONDS, Watch, is_preempted, machines
+from workers.watch import LOOK_SECONDS, Watch, is_preempted
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -343,46 +340,3 @@ def _stored(task: Task) -> list[Any]:
             f"the task of type {type(task).__qualname__} cannot be sent to workers: {error}. "
             "Keep open files, locks and the like out of it, or use --workers 0."
         ) from error
-
-
-def open_ray_pool(
-    workers: int | None,
-    task: Task,
-    limits: Limits,
-    address: str = "local",
-    workers_per_gpu: int = 1,
-    dashboard: bool = False,
-    evaluator: str = EVALUATOR,
-    at_most: int | None = None,
-    labels: Mapping[str, str] | None = None,
-    say: Callable[[str], None] = print,
-) -> RayPool:
-    """Connect to Ray, or start one, and open a pool on it: see `workers.open_pool.open_pool`."""
-    if address == "local" and labels:
-        raise PoolError(
-            "labels choose among the machines of a cluster, but the address is 'local'. Leave "
-            "them out, or give the cluster's --address."
-        )
-    started = runtime.start(address, workers=workers, dashboard=dashboard)
-    try:
-        room = None
-        if address == "local":
-            nodes = [machine.resources for machine in machines()]
-            asked = plan(workers, nodes, workers_per_gpu, at_most)
-        else:
-            types = node_types(say)
-            asked, now = plan_on_cluster(
-                workers, machines(), types, workers_per_gpu, at_most, labels
-            )
-            room = WaitingRoom(asked, labels or {}, types != [], say)
-            if now < asked.workers:
-                say(
-                    f"{asked.workers} workers are asked for, and there is room for {now} now; the "
-                    "others start as soon as there are machines for them."
-                )
-        environment = runtime.worker_environment(address, asked.gpus)
-        return RayPool(asked, task, limits, evaluator, environment, started, room)
-    except BaseException:
-        if started:
-            runtime.stop()
-        raise
