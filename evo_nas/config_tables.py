@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evo_nas.config_check import Range
+from workers.labels import check as check_labels
 from workers.messages import Training
 
 
@@ -126,26 +127,41 @@ class WorkersConfig:
     """Table ``[workers]``: where and how evaluations run; none of it changes their outcome.
 
     Attributes:
-        workers: Number of workers; None for one per core or GPU share, 0 for in process.
+        workers: Number of workers; None for one per core or GPU share, 0 for in process. A cluster
+            may be asked for more than fit now.
         address: Address of a Ray cluster, ``auto`` for the one this machine is part of;
             ``local`` starts a Ray of its own.
         workers_per_gpu: n workers share a GPU, each 1/n of it.
+        labels: What the labels of the machines of a cluster have to be, so that workers go there:
+            ``{"ray.io/accelerator-type" = "L4"}``; see `workers.labels`.
         evaluation_seconds: Time limit of one evaluation; None for none.
         stall_seconds: A worker without a sign of life for so long is replaced.
         attempts: How often a request is tried whose worker dies or stalls, before that counts
             as its failure.
+        machines: How many machines may go down under a request before that counts as its failure.
+        idle_seconds: After so long without work a worker of a cluster is ended; it is made anew
+            when there is work.
         grace_seconds: After an interrupt, how long running evaluations may still finish.
         dashboard: Whether Ray's dashboard is started.
+
+    Raises:
+        ValueError: If a label is none.
     """
 
     workers: int | None = None
     address: str = "local"
     workers_per_gpu: int = 1
+    labels: dict[str, str] = field(default_factory=dict)
     evaluation_seconds: float | None = None
     stall_seconds: float = 300.0
     attempts: int = 3
+    machines: int = 10
+    idle_seconds: float = 60.0
     grace_seconds: float = 20.0
     dashboard: bool = False
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +286,8 @@ RANGES: Mapping[str, Range] = {
     "evaluation_seconds": _POSITIVE,
     "stall_seconds": _POSITIVE,
     "attempts": _COUNT,
+    "machines": _COUNT,
+    "idle_seconds": _POSITIVE,
     "grace_seconds": _NATURAL,
     "seeds": _NATURAL,
     "top": _COUNT,

@@ -49,11 +49,18 @@ def pool_of(config: SearchConfig, task: Task) -> Iterator[Pool]:
     pool = open_pool(
         workers.workers,
         task,
-        Limits(workers.evaluation_seconds, workers.stall_seconds, workers.attempts),
+        Limits(
+            workers.evaluation_seconds,
+            workers.stall_seconds,
+            workers.attempts,
+            machines=workers.machines,
+            idle_seconds=workers.idle_seconds,
+        ),
         address=workers.address,
         workers_per_gpu=workers.workers_per_gpu,
         dashboard=workers.dashboard,
         at_most=evolution.lag if evolution.deterministic else None,
+        labels=workers.labels,
     )
     try:
         yield pool

@@ -158,6 +158,18 @@ def loses_workers(request: Request, task: Any, argument: str) -> Iterator[Any]:
 
 
 @behaviour
+def takes_its_machine_down(request: Request, task: Any, argument: str) -> Iterator[Any]:
+    """So many machines, by killing what is the machine to Ray; notes each in a directory."""
+    number, directory = argument.split("|")
+    if noted(Path(directory)) < int(number):
+        yield Progress(request.birth, 4, 10, 1.0)
+        time.sleep(0.3)  # for the report to get out
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+    yield good(request, str(os.getpid()))
+
+
+@behaviour
 def waits_on_the_first_worker(request: Request, task: Any, argument: str) -> Iterator[Any]:
     """Until its directory has a file ``go``; notes there when it gives its result after all."""
     directory = Path(argument)

@@ -74,12 +74,12 @@ def alone() -> None:
 
 
 def clustered() -> None:
-    """Uses the cluster that RAY_ADDRESS names, and asks too much of it."""
+    """Uses the cluster that RAY_ADDRESS names, and asks for what it has not."""
     pool = opened(None, address="auto")
     say(capacity=pool.capacity, fitness=[r.fitness for r in settled(pool, [asked("behaves")])])
     pool.close()
     try:
-        opened(9, address=os.environ["RAY_ADDRESS"])
+        opened(9, address=os.environ["RAY_ADDRESS"], labels={"kind": "another"})
     except PoolError as error:
         say(error=str(error))
 

@@ -46,8 +46,8 @@ class Head:
 
 
 @contextmanager
-def running_head(cpus: int) -> Iterator[Head]:
-    """Start a head that wants a token, and end it with all its processes."""
+def running_head(cpus: int, **more: str) -> Iterator[Head]:
+    """Start a head that wants a token, and end it with all its processes; ``more`` environment."""
     # Ray's sockets lie below its folder, and their paths may have 107 bytes: not tmp_path.
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
@@ -56,7 +56,7 @@ def running_head(cpus: int) -> Iterator[Head]:
         "RAY_AUTH_TOKEN_PATH": str(_token(folder)),
         "RAY_USAGE_STATS_ENABLED": "0",
         "PATH": os.pathsep.join((str(RAY.parent), os.environ["PATH"])),
-    }
+    } | more
     port, dashboard, client, agent, grpc, metrics = _free_ports(6)
     command = [RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
     command += [f"--num-cpus={cpus}", "--num-gpus=0", f"--port={port}", f"--temp-dir={folder}"]
@@ -138,16 +138,16 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     SIGTERM to all at once makes the raylet wait for others that are gone already.
     """
     process.terminate()
-    _wait_until_none_is_left(process, END_SECONDS)
+    wait_until_none_is_left(process, END_SECONDS)
     for pid in processes_of_session(process.pid):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:  # it ended with its parent
             continue
-    _wait_until_none_is_left(process, 5.0)
+    wait_until_none_is_left(process, 5.0)
 
 
-def _wait_until_none_is_left(process: subprocess.Popen[bytes], seconds: float) -> None:
+def wait_until_none_is_left(process: subprocess.Popen[bytes], seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if process.poll() is not None and not processes_of_session(process.pid):

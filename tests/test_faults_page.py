@@ -16,6 +16,9 @@ NAMED = re.findall(r"`(test_\w+\.py)::(test_\w+)`", PAGE)
 WHOLE = (
     "test_damage.py",
     "test_disk_limits.py",
+    "test_elastic.py",
+    "test_elastic_autoscaler.py",
+    "test_elastic_search.py",
     "test_kills.py",
     "test_kills_of_comparisons.py",
     "test_kills_of_resumes.py",

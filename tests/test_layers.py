@@ -19,10 +19,11 @@ MAY_USE = {"genomes": set(), "workers": {"genomes"}, "evo_nas": {"genomes", "wor
 MAY_IMPORT_TORCH_IN_GENOMES = {"genomes.reference"}
 MAY_IMPORT_RAY = {
     *("workers.actor", "workers.metrics", "workers.pool", "workers.runtime"),
+    *("workers.autoscaler", "workers.waiting", "workers.watch"),
     *("workers.cluster_files", "workers.cluster_jobs", "workers.cluster_room"),
 }
-"""The actor, Ray's metrics, the pool, and how the pool starts or joins Ray; Ray's validator of a
-cluster's file, its jobs, and how a job waits for machines."""
+"""The actor, Ray's metrics, the pool, how it starts or joins Ray and asks about machines; Ray's
+validator of a cluster's file, its jobs, and how a job waits for machines."""
 
 LONGEST = 400
 """Lines of a Python file, at most."""

@@ -27,8 +27,9 @@ from pool_checks import (
 
 from workers.actor import Worker
 from workers.limits import Limits, Pool, PoolError
+from workers.losses import Loss
 from workers.messages import Progress, Request, Result
-from workers.slot import Job, Loss
+from workers.slot import Job
 
 STALL = 2.0
 """Seconds without a sign of life that a worker is granted here."""
@@ -121,8 +122,8 @@ def test_workers_lost_in_different_ways_are_lost_workers_and_all_are_counted() -
         (replace(stalled, kind="out_of_memory", fate="died"), "worker_lost", "and 2 workers died"),
         (replace(stalled, kind="worker_lost", fate="broke down"), "worker_lost", "broke down"),
     ]:
-        job.losses.append(loss)
-        failure, said = job.verdict()
+        job.losses.add(loss, "own")
+        failure, said = job.losses.said()
         assert failure == expected
         assert said.startswith("1 worker stalled")
         assert said.endswith(f"{counted} over it; the last, worker-7: Ray said so.")

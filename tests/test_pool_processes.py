@@ -156,8 +156,8 @@ def test_a_running_cluster_is_used_only_when_asked_and_outlives_the_pool(tmp_pat
         _wait_for(port, head)
         answers = said("clustered", **there, **token)
         assert answers[0] == {"capacity": 1, "fitness": [-2.5]}
-        assert "9 workers cannot run at once" in answers[1]["error"]
-        assert "room for 1" in answers[1]["error"]
+        assert "no worker could ever start: each wants 1 CPU on a mach" in answers[1]["error"]
+        assert "with kind = another; the cluster has 1 machine and" in answers[1]["error"]
         (refused,) = said("stranger", **there, **stranger)
         assert "asks for a token. Set RAY_AUTH_MODE=token" in refused["error"]
         before = family(head.pid)

@@ -27,11 +27,13 @@ class Started:
         name: For example ``worker-3@host``.
         pid: Its process on that host.
         error: Why it cannot evaluate; empty if it can.
+        node: The machine it is on, by Ray's identifier.
     """
 
     name: str
     pid: int
     error: str = ""
+    node: str = ""
 
 
 class Worker:
@@ -59,7 +61,8 @@ class Worker:
                 _check_gpu()
         except Exception as error:
             return Started(self._name, os.getpid(), tail(error))
-        return Started(self._name, os.getpid())
+        node = ray.get_runtime_context().get_node_id()
+        return Started(self._name, os.getpid(), node=node)
 
     def evaluations(self, request: Request) -> Iterator[Progress | Result | Unusable]:
         """Evaluate a request: any number of progress reports, then the result.

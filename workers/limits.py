@@ -25,7 +25,13 @@ class Limits:
             down, before it is settled with a failure. What loses a worker may be the machine's
             fault, so somebody else tries first; exceeding ``evaluation_seconds`` is the request's
             own and settles it at once.
-        start_seconds: How long a worker may take from being asked for to being ready.
+        start_seconds: How long a worker may take from being asked for to being ready; on a
+            cluster, from when there is room for it.
+        machines: How many machines may go down under a request before it is settled with a
+            failure, where nobody had told Ray that they would be taken away. Those cost none of
+            its ``attempts``: so many only if it is what takes them down.
+        idle_seconds: After so long without work a worker of a cluster is ended, so that its
+            machine can be given back; it is made anew when there is work.
 
     Raises:
         PoolError: On construction, if a limit is not positive.
@@ -35,16 +41,20 @@ class Limits:
     stall_seconds: float | None = 300.0
     attempts: int = 3
     start_seconds: float = 300.0
+    machines: int = 10
+    idle_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        for name in ("evaluation_seconds", "stall_seconds", "start_seconds"):
+        for name in ("evaluation_seconds", "stall_seconds", "start_seconds", "idle_seconds"):
             value = getattr(self, name)
-            if value is None and name != "start_seconds":
+            if value is None and name in ("evaluation_seconds", "stall_seconds"):
                 continue
             if not isinstance(value, int | float) or math.isnan(value) or value <= 0:
                 raise PoolError(f"{name} is {value!r}; it must be a number of seconds above 0.")
-        if type(self.attempts) is not int or self.attempts < 1:
-            raise PoolError(f"attempts is {self.attempts!r}; it must be a whole number from 1 up.")
+        for name in ("attempts", "machines"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise PoolError(f"{name} is {value!r}; it must be a whole number from 1 up.")
 
 
 class Pool(Protocol):

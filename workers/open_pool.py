@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from workers.evaluator import EVALUATOR
@@ -9,6 +11,12 @@ from workers.limits import Limits, Pool, PoolError
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
+
+
+def say_on_stderr(text: str) -> None:
+    """A line for the user, in place of a line of progress that may stand there."""
+    start = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(f"{start}{text}", file=sys.stderr, flush=True)
 
 
 def open_pool(
@@ -21,12 +29,15 @@ def open_pool(
     dashboard: bool = False,
     evaluator: str = EVALUATOR,
     at_most: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = say_on_stderr,
 ) -> Pool:
     """Open a pool; ``close`` it in any case.
 
     Args:
         workers: 0 evaluates in this process; None is one worker per core or, if there are GPUs,
-            per GPU share.
+            per GPU share. On a cluster there may be more than fit now: they start as machines
+            come.
         task: Goes to the workers once.
         limits: How evaluations are guarded.
         address: ``local`` starts a Ray of its own on this machine and never joins another;
@@ -36,10 +47,12 @@ def open_pool(
         dashboard: Whether a local Ray starts its dashboard, on this machine's loopback.
         evaluator: What workers run, as ``package.module:function``.
         at_most: How many workers can have work at once; limits what None gives.
+        labels: What the labels of a worker's machine have to be: see `workers.labels`.
+        say: Takes what the user should know while it runs, a sentence or two at a time.
 
     Raises:
-        PoolError: If there is no cluster at ``address``, it cannot hold the workers, or the task
-            cannot be sent to them.
+        PoolError: If there is no cluster at ``address``, it cannot hold the workers (on a cluster:
+            could never hold one), or the task cannot be sent to them.
     """
     if workers == 0:
         if address != "local":
@@ -50,8 +63,17 @@ def open_pool(
         from workers.local import LocalPool
 
         return LocalPool(task, limits, evaluator)
-    from workers.pool import open_ray_pool
+    from workers.opening import open_ray_pool
 
     return open_ray_pool(
-        workers, task, limits, address, workers_per_gpu, dashboard, evaluator, at_most
+        workers,
+        task,
+        limits,
+        address,
+        workers_per_gpu,
+        dashboard,
+        evaluator,
+        at_most,
+        labels,
+        say=say,
     )

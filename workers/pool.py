@@ -3,6 +3,10 @@
 The supervisor lives in the manager's process and waits for all workers at once. Ray restarts and
 retries nothing: so a death shows at once and with its cause, nothing runs twice unnoticed, and
 the supervisor decides who tries again.
+
+On a cluster machines come and go. There workers are made when there is work for them and ended
+when there is none for a while, which is what an autoscaler goes by; those for which there is no
+room yet wait for it; and a worker that goes with its machine costs a request nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +20,16 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from workers import runtime
 from workers.actor import Started, Worker
-from workers.evaluator import EVALUATOR, MESSAGE_LIMIT, nothing_yet
+from workers.evaluator import MESSAGE_LIMIT, nothing_yet
 from workers.limits import Limits, PoolError
+from workers.losses import Blame, Fate, Loss, Losses
 from workers.messages import FailureKind, Progress, Request, Result, Unusable
-from workers.resources import Plan, plan
-from workers.slot import Fate, Job, Loss, Slot, cause
+from workers.pairing import pairs
+from workers.resources import Plan
+from workers.slot import Job, Slot, cause
+from workers.surplus import least_busy_last, surplus
+from workers.waiting import WaitingRoom
+from workers.watch import LOOK_SECONDS, Watch, is_preempted
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -39,8 +48,10 @@ class RayPool:
     is killed and replaced. What it still yields is read by nobody, for only the stream of the
     present attempt is: each request settles once.
 
+    Where the worker's machine went down, that was no attempt; `workers.losses` has the details.
+
     Attributes:
-        capacity: Number of workers.
+        capacity: Number of workers that were asked for; on a cluster, the most there may be.
     """
 
     def __init__(
@@ -51,10 +62,13 @@ class RayPool:
         evaluator: str,
         environment: dict[str, Any],
         stops_ray: bool,
+        room: WaitingRoom | None = None,
     ) -> None:
         self.capacity = asked.workers
         self._limits, self._evaluator, self._needs_gpu = limits, evaluator, asked.gpus > 0
-        self._stops_ray = stops_ray
+        self._stops_ray, self._closed = stops_ray, False
+        self._room = room
+        self._watch = Watch(cluster=room is not None)
         self._task = _stored(task)
         self._actor: Any = ray.remote(Worker).options(
             num_cpus=asked.cpus,
@@ -62,13 +76,15 @@ class RayPool:
             max_restarts=0,
             max_task_retries=0,
             runtime_env=environment,
+            label_selector=dict(room.labels) if room is not None and room.labels else None,
         )
         self._started = 0
-        self._failed_starts = 0
+        self._starts = Losses()
         self._broken: PoolError | None = None
         self._waiting: deque[Job] = deque()
         self._settled: list[Result] = []
-        self._slots = [self._new_worker() for _ in range(asked.workers)]
+        at_once = asked.workers if room is None else 0
+        self._slots = [self._new_worker() for _ in range(at_once)]
 
     def free(self) -> int:
         """How many requests it would take now."""
@@ -80,7 +96,7 @@ class RayPool:
         Raises:
             RuntimeError: If no slot is free, or the pool is closed.
         """
-        if not self._slots:
+        if self._closed:
             raise RuntimeError("the pool is closed.")
         if self.free() < 1:
             raise RuntimeError(
@@ -107,6 +123,8 @@ class RayPool:
                     self._read(slot)
                 ready = self._wait(0)
             self._enforce_limits()
+            if self._watch.due():
+                self._look_after_machines()
             self._give_out()
             patience = deadline - time.monotonic()
             if self._settled or self._broken or not self._jobs() or patience <= 0:
@@ -122,7 +140,7 @@ class RayPool:
 
     def close(self) -> None:
         """Kill the workers; stop Ray if it was started, or connected to, for this pool."""
-        slots, self._slots = self._slots, []
+        slots, self._slots, self._closed = self._slots, [], True
         self._waiting.clear()
         if not ray.is_initialized():
             return
@@ -140,24 +158,64 @@ class RayPool:
         self._started += 1
         actor = self._actor.remote(number)
         starting = actor.start.remote(self._evaluator, self._task, self._needs_gpu)
-        return Slot(number, actor, time.monotonic(), starting, f"worker-{number}")
+        now = time.monotonic()
+        return Slot(number, actor, now, starting, f"worker-{number}", asked=now)
+
+    def _end(self, slot: Slot) -> None:
+        ray.kill(slot.actor)
+        self._slots.remove(slot)
 
     def _replace(self, slot: Slot) -> None:
-        ray.kill(slot.actor)
-        self._slots[self._slots.index(slot)] = self._new_worker()
+        self._end(slot)
+        if self._room is None:
+            self._slots.append(self._new_worker())  # elsewhere when there is work for it
 
     def _give_out(self) -> None:
-        for slot in self._slots:
-            if slot.idle and self._waiting:
-                job = self._waiting.popleft()
-                job.curve.clear()
-                stream = slot.actor.evaluations.options(num_returns="streaming")
-                slot.begin(job, stream.remote(job.request), time.monotonic())
+        idle = [slot for slot in self._slots if slot.idle] if self._waiting else []
+        if self._room is not None:
+            idle = least_busy_last(idle, self._slots)
+        todo = [job for job in self._waiting if job.may_begin(self._limits)]
+        for slot, job in pairs(idle, todo, self._slots, self._limits):
+            self._waiting.remove(job)
+            job.curve.clear()
+            stream = slot.actor.evaluations.options(num_returns="streaming")
+            slot.begin(job, stream.remote(job.request), time.monotonic())
+        if self._room is not None and not self._starts.may_be(START_ATTEMPTS):
+            coming = sum(slot.starting is not None for slot in self._slots)
+            missing = len(todo) - len(idle) - coming
+            for _ in range(min(missing, self.capacity - len(self._slots))):
+                self._slots.append(self._new_worker())
+
+    def _look_after_machines(self) -> None:
+        """What only a cluster needs, every few seconds."""
+        assert self._room is not None
+        self._watch.look()
+        self._judge()
+        for slot in list(self._slots):
+            slot.leaving = slot.node in self._watch.draining or self._watch.is_gone(slot.node)
+            if slot.leaving and slot.job is None:
+                self._end(slot)
+        self._room.look(self._slots, self.capacity)
+        todo = sum(job.may_begin(self._limits) for job in self._waiting)
+        for slot in surplus(self._slots, todo, time.monotonic(), self._limits.idle_seconds):
+            self._end(slot)
+
+    def _judge(self) -> None:
+        """Look anew at losses that may turn out to be those of machines."""
+        for job in self._jobs():
+            job.losses.judge(self._watch.blame)
+        for job in list(self._waiting):
+            if (result := job.given_up(self._limits)) is not None:
+                self._waiting.remove(job)
+                self._settled.append(result)
+        self._starts.judge(self._watch.blame)
+        self._give_up_starting()
 
     def _wait(self, seconds: float) -> list[Slot]:
         """Slots with news: the first within so many seconds or, within 0 s, all that there are."""
         awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
         if not awaited:
+            time.sleep(max(seconds, 0))
             return []
         most = 1 if seconds > 0 else len(awaited)
         ready, _ = ray.wait(list(awaited), num_returns=most, timeout=max(seconds, 0))
@@ -166,6 +224,8 @@ class RayPool:
     def _until_next_limit(self) -> float:
         ends = [slot.deadline(self._limits) for slot in self._slots]
         next_end = min((end.at for end in ends if end is not None), default=float("inf"))
+        if self._room is not None:
+            next_end = min(next_end, time.monotonic() + LOOK_SECONDS)
         # Never 0: ray.wait counts in milliseconds and would spin through the last of them.
         return max(next_end - time.monotonic(), 0.002)
 
@@ -176,7 +236,11 @@ class RayPool:
             if end is None or now < end.at:
                 continue
             if slot.starting is not None:
-                self._not_started(slot, f"{end.why} Is the cluster busy with something else?")
+                if self._room is not None:
+                    self._room.look(self._slots, self.capacity)
+                if slot.since + self._limits.start_seconds <= now:
+                    why = f"{end.why} Is the cluster busy with something else?"
+                    self._not_started(slot, why, "own")
             elif end.is_lost:
                 self._lost(slot, "timed_out", "stalled", end.why)
             else:
@@ -195,21 +259,29 @@ class RayPool:
         try:
             started: Started = ray.get(slot.starting)
         except RayError as error:
-            self._not_started(slot, cause(error))
+            self._not_started(slot, cause(error), "drained" if is_preempted(error) else None)
             return
         if started.error:
-            self._not_started(slot, started.error)
+            self._not_started(slot, started.error, "own")
             return
-        slot.starting, slot.name = None, started.name
-        self._failed_starts = 0
+        slot.starting, slot.name, slot.node = None, started.name, started.node
+        self._starts = Losses()
 
-    def _not_started(self, slot: Slot, why: str) -> None:
-        self._failed_starts += 1
-        if self._failed_starts >= START_ATTEMPTS:
-            self._broken = PoolError(
-                f"{START_ATTEMPTS} workers in a row did not start. The last said:\n{why}"
-            )
+    def _not_started(self, slot: Slot, why: str, blame: Blame | None) -> None:
+        """A worker did not come; ``blame`` if that is known."""
+        node = self._watch.machine_of(slot.actor)
+        loss = Loss("worker_lost", "died", slot.name, why, node, time.monotonic())
+        self._watch.look()
+        self._starts.add(loss, blame or self._watch.blame(loss))
+        self._give_up_starting()
         self._replace(slot)
+
+    def _give_up_starting(self) -> None:
+        if len(self._starts.own) >= START_ATTEMPTS:
+            self._broken = PoolError(
+                f"{START_ATTEMPTS} workers in a row did not start. The last said:\n"
+                f"{self._starts.own[-1].why}"
+            )
 
     def _read_stream(self, slot: Slot) -> None:
         assert slot.job is not None
@@ -219,31 +291,38 @@ class RayPool:
             self._settle(slot, "error", f"{slot.name} ended the evaluation without a result.")
         except OutOfMemoryError as error:
             # Not a RayActorError: Ray's memory monitor killed the worker to save its machine.
-            self._lost(slot, "out_of_memory", "died", cause(error))
+            self._lost(slot, "out_of_memory", "died", cause(error), "own")
         except RayTaskError as error:
             self._settle(slot, "error", str(error)[-MESSAGE_LIMIT:])
         except RayError as error:
-            self._lost(slot, "worker_lost", "died", cause(error))
+            blame: Blame | None = "drained" if is_preempted(error) else None
+            self._lost(slot, "worker_lost", "died", cause(error), blame)
         else:
             if isinstance(item, Progress):
                 slot.job.report(item)
             elif isinstance(item, Unusable):
-                self._lost(slot, "worker_lost", "broke down", item.why)
+                self._lost(slot, "worker_lost", "broke down", item.why, "own")
             else:
                 slot.job = slot.stream = None
                 self._settled.append(item)
 
-    def _lost(self, slot: Slot, kind: FailureKind, fate: Fate, why: str) -> None:
-        """A worker was lost over its job: somebody else tries, or it is given up."""
-        job = slot.job
+    def _lost(
+        self, slot: Slot, kind: FailureKind, fate: Fate, why: str, blame: Blame | None = None
+    ) -> None:
+        """A worker was lost over its job: somebody else tries, or it is given up.
+
+        ``blame`` if it is known already.
+        """
+        job, now = slot.job, time.monotonic()
         assert job is not None
-        job.losses.append(Loss(kind, fate, slot.name, why))
-        if len(job.losses) < self._limits.attempts:
-            job.progress = nothing_yet(job.request)
-            slot.job = slot.stream = None
-            self._waiting.appendleft(job)
+        loss = Loss(kind, fate, slot.name, why, slot.node, now, now - slot.since)
+        self._watch.look()
+        job.lost(loss, blame or self._watch.blame(loss))
+        slot.job = slot.stream = None
+        if (result := job.given_up(self._limits)) is not None:
+            self._settled.append(result)
         else:
-            self._settle(slot, *job.verdict())
+            self._waiting.appendleft(job)
         self._replace(slot)
 
     def _settle(self, slot: Slot, kind: FailureKind, message: str) -> None:
@@ -261,25 +340,3 @@ def _stored(task: Task) -> list[Any]:
             f"the task of type {type(task).__qualname__} cannot be sent to workers: {error}. "
             "Keep open files, locks and the like out of it, or use --workers 0."
         ) from error
-
-
-def open_ray_pool(
-    workers: int | None,
-    task: Task,
-    limits: Limits,
-    address: str = "local",
-    workers_per_gpu: int = 1,
-    dashboard: bool = False,
-    evaluator: str = EVALUATOR,
-    at_most: int | None = None,
-) -> RayPool:
-    """Connect to Ray, or start one, and open a pool on it: see `workers.open_pool.open_pool`."""
-    started = runtime.start(address, workers=workers, dashboard=dashboard)
-    try:
-        asked = plan(workers, runtime.nodes(), workers_per_gpu, at_most)
-        environment = runtime.worker_environment(address, asked.gpus)
-        return RayPool(asked, task, limits, evaluator, environment, stops_ray=started)
-    except BaseException:
-        if started:
-            runtime.stop()
-        raise

@@ -10,6 +10,38 @@ from workers.limits import PoolError
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine that Ray has.
+
+    Attributes:
+        node: Its identifier.
+        resources: All it has, by Ray's names (``CPU``, ``GPU``).
+        labels: Its labels.
+    """
+
+    node: str
+    resources: Mapping[str, float]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeType:
+    """A kind of machine that an autoscaler may start.
+
+    Attributes:
+        name: How the autoscaler's configuration calls it.
+        resources: What one has; None if the configuration does not say.
+        labels: The labels it is started with.
+        most: How many there may be.
+    """
+
+    name: str
+    resources: Mapping[str, float] | None
+    labels: Mapping[str, str]
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is asked of Ray.
 
@@ -45,19 +77,15 @@ def plan(
         PoolError: If they do not fit, or a number makes no sense.
     """
     share = gpu_share(workers_per_gpu)
-    if workers is not None and (type(workers) is not int or workers < 1):
-        raise PoolError(
-            f"workers is {workers!r}; it must be a whole number from 1 up, "
-            "or 0 to evaluate in process."
-        )
+    check_number(workers)
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     gpus = [int(node.get("GPU", 0)) for node in nodes]
     if not any(gpus):
         room, wants, offers, advice = sum(cpus), "1 CPU", f"{sum(cpus)} CPUs", ""
     else:
-        room = sum(min(c, g * workers_per_gpu) for c, g in zip(cpus, gpus, strict=True))
-        part = "1 GPU" if workers_per_gpu == 1 else f"1/{workers_per_gpu} GPU"
-        wants, offers = f"1 CPU and {part}", f"{sum(cpus)} CPUs and {sum(gpus)} GPUs"
+        room = sum(room_on(node, workers_per_gpu) for node in nodes)
+        wants = f"1 CPU and {part_of_gpu(workers_per_gpu)}"
+        offers = f"{sum(cpus)} CPUs and {sum(gpus)} GPUs"
         advice = ", raise workers_per_gpu, or hide the GPUs with CUDA_VISIBLE_DEVICES= (empty)"
     wanted = min(room, at_most or room) if workers is None else workers
     if wanted > room or room == 0:
@@ -67,6 +95,32 @@ def plan(
             f"Ask for fewer workers, give Ray more{advice}."
         )
     return Plan(wanted, 1.0, share if any(gpus) else 0.0)
+
+
+def check_number(workers: int | None) -> None:
+    """Refuse what is no number of workers.
+
+    Raises:
+        PoolError: If it is none.
+    """
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise PoolError(
+            f"workers is {workers!r}; it must be a whole number from 1 up, "
+            "or 0 to evaluate in process."
+        )
+
+
+def room_on(machine: Mapping[str, float], workers_per_gpu: int | None) -> int:
+    """How many workers fit on a machine; None for workers without a GPU."""
+    cpus = int(machine.get("CPU", 0))
+    return (
+        cpus if workers_per_gpu is None else min(cpus, int(machine.get("GPU", 0)) * workers_per_gpu)
+    )
+
+
+def part_of_gpu(workers_per_gpu: int) -> str:
+    """For messages: ``1 GPU`` or ``1/4 GPU``."""
+    return "1 GPU" if workers_per_gpu == 1 else f"1/{workers_per_gpu} GPU"
 
 
 def gpu_share(workers_per_gpu: int) -> float:

@@ -73,12 +73,6 @@ def cores() -> int:
     return max(1, min(counted, len(os.sched_getaffinity(0))))
 
 
-def nodes() -> list[dict[str, float]]:
-    """Resources of each machine of the runtime."""
-    list_nodes: Any = ray.nodes
-    return [dict(node["Resources"]) for node in list_nodes() if node["Alive"]]
-
-
 def worker_environment(address: str, gpus: float) -> dict[str, Any]:
     """Ray's ``runtime_env`` of a worker.
 

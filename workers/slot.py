@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from workers.evaluator import nothing_yet
 from workers.limits import Limits
+from workers.losses import Blame, Loss, Losses
 from workers.messages import FailureKind, Progress, Request, Result, failed
-
-Fate = Literal["died", "stalled", "broke down"]
-
-
-@dataclass(frozen=True, slots=True)
-class Loss:
-    """A worker was lost over a job.
-
-    Attributes:
-        kind: What the job fails with if it loses all its workers alike.
-        fate: What became of the worker.
-        worker: The name of the worker.
-        why: The cause, as far as it is known.
-    """
-
-    kind: FailureKind
-    fate: Fate
-    worker: str
-    why: str
 
 
 class End(NamedTuple):
@@ -47,29 +29,43 @@ class Job:
         progress: What it last reported.
         curve: Pairs (step, loss) reported in the present attempt.
         losses: The attempts that lost their workers.
+        last: The latest of them.
     """
 
     request: Request
     progress: Progress
     curve: list[tuple[int, float]] = field(default_factory=list)
-    losses: list[Loss] = field(default_factory=list)
+    losses: Losses = field(default_factory=Losses)
+    last: Loss | None = None
 
     def report(self, progress: Progress) -> None:
         """Note a progress."""
         self.progress = progress
         self.curve.append((progress.step, progress.loss))
 
-    def verdict(self) -> tuple[FailureKind, str]:
-        """The failure, and what to say, when no more workers are to be lost over it.
+    def lost(self, loss: Loss, blame: Blame) -> None:
+        """An attempt ended with its worker; the next one begins anew."""
+        self.losses.add(loss, blame)
+        self.last = loss
+        self.progress = nothing_yet(self.request)
 
-        Workers lost in different ways have no cause in common but that they were lost.
-        """
-        kinds = {loss.kind for loss in self.losses}
-        kind = kinds.pop() if len(kinds) == 1 else "worker_lost"
-        fates = Counter(loss.fate for loss in self.losses)
-        counted = [f"{n} worker{'s' * (n > 1)} {fate}" for fate, n in fates.items()]
-        last = self.losses[-1]
-        return kind, f"{' and '.join(counted)} over it; the last, {last.worker}: {last.why}"
+    def may_begin(self, limits: Limits) -> bool:
+        """Whether the next attempt may begin, whatever comes of losses that are open."""
+        return not self.losses.may_be(limits.attempts)
+
+    def given_up(self, limits: Limits) -> Result | None:
+        """Its failure, if it has lost all it may lose."""
+        if len(self.losses.own) >= limits.attempts:
+            kind, message = self.losses.said()
+        elif len(self.losses.machines) >= limits.machines:
+            kind, message = "worker_lost", self.losses.said_of_machines()
+        else:
+            return None
+        assert self.last is not None
+        # What it reported last is known from the curve: progress was set back.
+        step = self.curve[-1][0] if self.curve else 0
+        known = {"curve": tuple(self.curve), "seconds": self.last.seconds}
+        return failed(self.request, kind, message, steps=step, worker=self.last.worker, **known)
 
     def failed(self, kind: FailureKind, message: str, seconds: float, worker: str) -> Result:
         """The result of a request that its worker gave none for."""
@@ -90,6 +86,11 @@ class Slot:
         job: What it runs; None if idle.
         stream: What it yields for the job.
         sign: When it last showed a sign of life.
+        node: The machine it is on, by Ray's identifier; empty until it is ready.
+        leaving: Whether it is to end with its job, for its machine is about to go.
+        asked: When the worker was asked for; ``since`` may be moved while it waits for room.
+        surplus: Since when there has been nothing for it to do; None if there is.
+        told: Whether it was said that it waits for room.
     """
 
     number: int
@@ -100,6 +101,11 @@ class Slot:
     job: Job | None = None
     stream: Any = None
     sign: float = 0.0
+    node: str = ""
+    leaving: bool = False
+    asked: float = 0.0
+    surplus: float | None = None
+    told: bool = False
 
     @property
     def awaited(self) -> Any:
@@ -109,7 +115,7 @@ class Slot:
     @property
     def idle(self) -> bool:
         """Whether it would take a job at once."""
-        return self.starting is None and self.job is None
+        return self.starting is None and self.job is None and not self.leaving
 
     def begin(self, job: Job, stream: Any, now: float) -> None:
         """Note that the worker was given a job."""

@@ -49,9 +49,8 @@ def run_job(
             "cluster. Leave it out, or write how many."
         )
     _refuse_before_machines_come(settings, run, goes_on)
-    connected = wait_for_room(
-        ADDRESS, workers.workers, workers.workers_per_gpu, gpus=gpus, seconds=wait
-    )
+    # The search begins with the first machine that holds a worker, and asks for the others itself.
+    connected = wait_for_room(ADDRESS, 1, workers.workers_per_gpu, gpus=gpus, seconds=wait)
     try:
         return resume(run, flags | {"address": ADDRESS}, config) if goes_on else start(settings)
     finally:

@@ -1,0 +1,63 @@
+"""Opens the pool of Ray workers: joins or starts Ray, and decides what to ask it for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from workers import runtime
+from workers.autoscaler import node_types
+from workers.cluster_plan import plan_on_cluster
+from workers.evaluator import EVALUATOR
+from workers.limits import Limits, PoolError
+from workers.pool import RayPool
+from workers.resources import plan
+from workers.waiting import WaitingRoom
+from workers.watch import machines
+
+if TYPE_CHECKING:
+    from workers.tasks.base import Task
+
+
+def open_ray_pool(
+    workers: int | None,
+    task: Task,
+    limits: Limits,
+    address: str = "local",
+    workers_per_gpu: int = 1,
+    dashboard: bool = False,
+    evaluator: str = EVALUATOR,
+    at_most: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    *,
+    say: Callable[[str], None],
+) -> RayPool:
+    """Connect to Ray, or start one, and open a pool on it: see `workers.open_pool.open_pool`."""
+    if address == "local" and labels:
+        raise PoolError(
+            "labels choose among the machines of a cluster, but the address is 'local'. Leave "
+            "them out, or give the cluster's --address."
+        )
+    started = runtime.start(address, workers=workers, dashboard=dashboard)
+    try:
+        room = None
+        if address == "local":
+            nodes = [machine.resources for machine in machines()]
+            asked = plan(workers, nodes, workers_per_gpu, at_most)
+        else:
+            types = node_types(say)
+            asked, now = plan_on_cluster(
+                workers, machines(), types, workers_per_gpu, at_most, labels
+            )
+            room = WaitingRoom(asked, labels or {}, types != [], say)
+            if now < asked.workers:
+                say(
+                    f"{asked.workers} workers are asked for, and there is room for {now} now; the "
+                    "others start as soon as there are machines for them."
+                )
+        environment = runtime.worker_environment(address, asked.gpus)
+        return RayPool(asked, task, limits, evaluator, environment, started, room)
+    except BaseException:
+        if started:
+            runtime.stop()
+        raise

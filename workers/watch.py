@@ -1,0 +1,100 @@
+"""What becomes of the machines of a cluster, asked of Ray every few seconds and at a death."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import ray
+from ray.core.generated import common_pb2
+from ray.exceptions import RayActorError
+
+from workers.losses import Blame, Loss
+from workers.resources import Machine
+
+LOOK_SECONDS = 3.0
+"""How often the machines are looked at: an answer takes about a millisecond."""
+JUDGE_SECONDS = 30.0
+"""How long after a death its machine may still be found to be gone. Ray misses five signs of life,
+three seconds apart, and a machine that is shut down ends its workers first."""
+
+_DRAINED = {
+    common_pb2.NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED,
+    common_pb2.NodeDeathInfo.AUTOSCALER_DRAIN_IDLE,
+}
+
+
+class Watch:
+    """Knows which machines are gone, and which are about to go.
+
+    Attributes:
+        cluster: Whether there is anything to watch; on this machine alone, all blame is a worker's
+            own and nothing is asked.
+        draining: Machines that are to get nothing new, by Ray's identifiers.
+    """
+
+    def __init__(self, cluster: bool) -> None:
+        self.cluster = cluster
+        self.draining: frozenset[str] = frozenset()
+        self._drained: set[str] = set()
+        self._dead: set[str] = set()
+        self._looked = 0.0
+
+    def due(self) -> bool:
+        """Whether it is time to look."""
+        return self.cluster and time.monotonic() - self._looked >= LOOK_SECONDS
+
+    def look(self) -> None:
+        """Ask Ray which machines are draining or dead."""
+        if not self.cluster:
+            return
+        self._looked = time.monotonic()
+        self.draining = frozenset(ray._private.state.state.get_draining_nodes())
+        self._drained |= self.draining
+        for node in _nodes():
+            if not node["Alive"]:
+                self._dead.add(node["NodeID"])
+                if node["DeathReason"] in _DRAINED:
+                    self._drained.add(node["NodeID"])
+
+    def is_gone(self, node: str) -> bool:
+        """Whether a machine is dead."""
+        return node in self._dead
+
+    def blame(self, loss: Loss) -> Blame:
+        """Whose fault a loss was, as far as the last look tells."""
+        if not self.cluster:
+            return "own"
+        if loss.node in self._drained:
+            return "drained"
+        if loss.node in self._dead:
+            return "machine"
+        return "own" if time.monotonic() - loss.at > JUDGE_SECONDS else "open"
+
+    def machine_of(self, actor: Any) -> str:
+        """The machine that an actor was given to, by Ray's identifier; empty if none was."""
+        if not self.cluster:
+            return ""
+        found = ray._private.state.state.actor_table(actor._actor_id.hex())
+        return str(found["Address"]["NodeID"]) if found else ""
+
+
+def is_preempted(error: BaseException) -> bool:
+    """Whether Ray says that an actor died because its machine was taken back."""
+    return isinstance(error, RayActorError) and error.preempted
+
+
+def machines() -> list[Machine]:
+    """The living machines of the runtime, those left out that are draining."""
+    draining = ray._private.state.state.get_draining_nodes()
+    return [
+        Machine(node["NodeID"], dict(node["Resources"]), dict(node["Labels"]))
+        for node in _nodes()
+        if node["Alive"] and node["NodeID"] not in draining
+    ]
+
+
+def _nodes() -> list[dict[str, Any]]:
+    list_nodes: Any = ray.nodes
+    found: list[dict[str, Any]] = list_nodes()
+    return found
