@@ -71,6 +71,7 @@ _COMPARE = _flags(
     click.option("--seeds", type=int, help="Seeds per cell of the comparison; 0 for none."),
     click.option("--top", type=int, help="How many of the best cells are compared."),
 )
+_OWN_TASK = click.option("--task", help="The run's own task, package.module:factory: import it.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 _DIRECTORY = click.argument("directory", type=click.Path(path_type=Path))
 
@@ -127,11 +128,13 @@ def search(
     from evo_nas.config import load, with_overrides
     from evo_nas.config_tables import SearchConfig
     from evo_nas.search import start
+    from evo_nas.strangers import refuse_unsaid
 
     settings = load(config) if config is not None else SearchConfig()
     settings = with_overrides(
         settings, options=_task_options(options) or None, rungs=_shares(rungs), **flags
     )
+    refuse_unsaid(settings, str(config), task=flags["task"], address=flags["address"])
     if settings.run is None:
         settings = with_overrides(settings, run=_new_run())
     print(f"run directory: {settings.run}", file=sys.stderr)
@@ -142,6 +145,7 @@ def search(
 @_DIRECTORY
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option("--data", help="Where the same data lie now.")
+@_OWN_TASK
 @_BUDGET
 @_WORKERS
 @_COMPARE
@@ -168,6 +172,7 @@ def resume(directory: Path, config: Path | None, as_json: bool, **flags: Any) ->
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds per cell.")
 @click.option("--top", type=int, help="How many of the best cells take part.")
 @click.option("--data", help="Where the same data lie now.")
+@_OWN_TASK
 @_WORKERS
 @click.option("--markdown", is_flag=True, help="The table as Markdown.")
 @_JSON
@@ -226,7 +231,7 @@ def _finish(outcome: Any, as_json: bool) -> None:
     else:
         click.echo(show.outcome_text(outcome))
     if outcome.reason == "interrupted":
-        print(f"stopped; go on with: {show.command('resume', outcome.directory)}", file=sys.stderr)
+        print(f"stopped; go on with: {show.resume_command(outcome)}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     if outcome.note:
         print(f"the search ended early: {outcome.note}", file=sys.stderr)

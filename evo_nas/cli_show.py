@@ -129,6 +129,7 @@ def cells(name: str | None, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the source to a file.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Train again, write safetensors.")
 @click.option("--data", help="Where the same data lie now (for --weights).")
+@click.option("--task", help="The run's own task, package.module:factory (for --weights).")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="For --weights."
 )
@@ -138,6 +139,7 @@ def export(
     out: Path | None,
     weights: Path | None,
     data: str | None,
+    task: str | None,
     threads: int,
 ) -> None:
     """A cell as a stand-alone Python file that imports nothing but torch."""
@@ -145,6 +147,7 @@ def export(
     from evo_nas.births import read_births
     from evo_nas.config import with_overrides
     from evo_nas.sessions import last_config
+    from evo_nas.strangers import refuse_unsaid
 
     header, births, warnings = read_births(directory)
     _warn(warnings)
@@ -156,7 +159,8 @@ def export(
         out.write_text(source, encoding="utf-8")
         print(f"wrote {out}", file=sys.stderr)
     if weights is not None:
-        config = with_overrides(last_config(directory, header), data=data)
+        config = with_overrides(last_config(directory, header), data=data, address="local")
+        refuse_unsaid(config, str(directory), task=task, address=None)
         metric = exporting.export_weights(births, header, birth, weights, config, threads)
         print(f"wrote {weights} (validation {header.metric} {metric:.4f})", file=sys.stderr)
 
