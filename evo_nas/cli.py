@@ -27,6 +27,7 @@ class ShownErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         from evo_nas.errors import is_users
+        from genomes.readable import readable
 
         try:
             return super().invoke(ctx)
@@ -38,7 +39,7 @@ class ShownErrors(click.Group):
         except Exception as error:
             if not is_users(error):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(readable(str(error), keep="\n")) from error
 
 
 @click.group(cls=ShownErrors, context_settings={"help_option_names": ["-h", "--help"]})

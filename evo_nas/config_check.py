@@ -9,11 +9,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin
 
+from genomes.readable import OneLine
+
 MAX_INTEGER = 2**63 - 1
 """Largest integer TOML promises and the record's columns hold."""
 
 
-class ConfigError(ValueError):
+class ConfigError(OneLine, ValueError):
     """A configuration cannot be used; the message names the file, table, key and the reason."""
 
 

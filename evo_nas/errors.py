@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from genomes.readable import OneLine
 
-class RecordError(RuntimeError):
+
+class RecordError(OneLine, RuntimeError):
     """A run directory cannot be used as asked; the message names the file and what to do."""
 
 
@@ -13,11 +15,11 @@ class SearchError(RuntimeError):
     """A search cannot begin or go on; the message says why and what to do."""
 
 
-class LineageError(ValueError):
+class LineageError(OneLine, ValueError):
     """There is no answer to a question about the record; the message says what there is."""
 
 
-class BenchError(ValueError):
+class BenchError(OneLine, ValueError):
     """A table of recorded results cannot be used; the message says where and why."""
 
 

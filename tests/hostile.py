@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,3 +77,21 @@ def unchanged(folder: Path) -> Iterator[None]:
     before = contents(folder)
     yield
     assert contents(folder) == before
+
+
+@contextmanager
+def bounded(memory: int = 500 * 2**20, seconds: float = 20.0) -> Iterator[None]:
+    """What happens inside takes at most so many bytes more than before, and so long."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far
+    before, start = _memory("VmRSS"), time.monotonic()
+    yield
+    took, grew = time.monotonic() - start, _memory("VmHWM") - before
+    assert took < seconds, f"{took:.1f} s"
+    assert grew < memory, f"{grew:,} bytes"
+
+
+def _memory(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kilobytes,) = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
+    return 1024 * int(kilobytes)

@@ -98,15 +98,22 @@ def _in_archive(content: bytes, path: str) -> Iterator[tuple[str, str, bytes]]:
     """The same of an archive, read in memory only."""
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for member in archive:
+            before = -1
+            for member in iter(archive.next, None):
+                vars(archive)["members"].clear()  # else it keeps a kilobyte of each
+                if archive.offset <= before:  # a negative size leads back
+                    raise tarfile.ReadError(f"it is damaged at byte {before:,}")
+                before = archive.offset
                 name = PurePosixPath(member.name)
                 if not _is_wanted(name.name):
                     continue
                 where = f"{path}: {member.name}"
                 if name.is_absolute() or ".." in name.parts:
                     raise TaskError(f"{where}: a path out of the archive. Pack it anew.")
-                if not member.isreg():
-                    raise TaskError(f"{where}: is no ordinary file. Pack it anew without links.")
+                if not member.isreg() or member.issparse():  # holes cost nothing and take memory
+                    raise TaskError(
+                        f"{where}: is no ordinary file. Pack it anew without links and holes."
+                    )
                 _check_size(where, member.size)
                 opened = archive.extractfile(member)
                 assert opened is not None  # it is a regular member
@@ -118,7 +125,14 @@ def _in_archive(content: bytes, path: str) -> Iterator[tuple[str, str, bytes]]:
                 )
     except TaskError:
         raise
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+    except (
+        tarfile.TarError,
+        OSError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise TaskError(f"{path}: cannot be read as a tar archive: {error}.") from None
 
 
