@@ -20,7 +20,8 @@ from workers.tasks.files import decode, format_of, read_bytes
 from workers.tasks.parquet_format import read_parquet
 
 TABLE_FORMATS = (".csv", ".tsv", ".parquet", ".pq")
-MOST_COLUMNS = 250_000
+MOST_COLUMNS = 100_000
+"""Each takes some kilobytes of memory, be it ever so short."""
 LONGEST_LINE = 2**20
 """Characters of a CSV's first line; pyarrow reads no longer ones either."""
 _SEPARATORS = (";", "\t", "|", ",", " ")
@@ -145,13 +146,12 @@ def read_table(path: str, *, delimiter: str | None, header: bool, skip_lines: in
         if format_of(path) in (".parquet", ".pq"):
             table = read_parquet(content, path)
             names = [str(name) for name in table.column_names]
+            _refuse_wide(len(names), path)
         else:
             separator = delimiter or ("\t" if format_of(path) == ".tsv" else ",")
             text = decode(content, path).split("\n", skip_lines)[-1]
             names = _names(text, path, separator, header)
             table = _read_csv(text, names, separator, header)
-        if len(names) > MOST_COLUMNS:
-            raise TaskError(f"{path}: has {len(names):,} columns; {MOST_COLUMNS:,} are read.")
         for name, times in Counter(names).items():
             if times > 1:
                 raise TaskError(f"{path}: two columns are called {name!r}. Rename one.")
@@ -178,6 +178,7 @@ def _names(text: str, path: str, separator: str, header: bool) -> list[str]:
     first = next(csv.reader(io.StringIO(text), delimiter=separator), [])
     if not first:
         raise TaskError(f"{path}: the table is empty.")
+    _refuse_wide(len(first), path)
     if not header:
         return [str(number) for number in range(1, len(first) + 1)]
     if all(_is_number(cell) for cell in first):
@@ -186,6 +187,11 @@ def _names(text: str, path: str, separator: str, header: bool) -> list[str]:
             "Give header = false."
         )
     return [cell.strip() or str(number) for number, cell in enumerate(first, start=1)]
+
+
+def _refuse_wide(columns: int, path: str) -> None:
+    if columns > MOST_COLUMNS:
+        raise TaskError(f"{path}: has {columns:,} columns, and at most {MOST_COLUMNS:,} are read.")
 
 
 def _read_csv(text: str, names: list[str], separator: str, header: bool) -> Any:

@@ -6,6 +6,7 @@ Nothing of an archive is written to disk. PCM of 8 or 16 bits, one channel.
 from __future__ import annotations
 
 import io
+import os
 import re
 import tarfile
 import wave
@@ -59,11 +60,11 @@ def read_recordings(path: str) -> dict[str, Recording]:
         TaskError: There are none, or one cannot be used; the message names it.
     """
     folder = Path(path)
-    if folder.is_dir():
+    if os.path.isdir(path):
         files = _in_folder(folder)
     elif format_of(path) == ".tar":
         files = _in_archive(read_bytes(path), path)
-    elif folder.exists():
+    elif os.path.exists(path):
         raise TaskError(f"{path}: is neither a folder nor named .tar, .tar.gz or .tar.xz.")
     else:
         raise TaskError(f"{path}: there is no such folder or file (looked in {Path.cwd()}).")
