@@ -26,8 +26,7 @@ class ShownErrors(click.Group):
     """Turns the errors a user can mend into one line on stderr and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from evo_nas.errors import is_users
-        from genomes.readable import readable
+        from evo_nas.errors import is_users, shown
 
         try:
             return super().invoke(ctx)
@@ -39,7 +38,7 @@ class ShownErrors(click.Group):
         except Exception as error:
             if not is_users(error):
                 raise
-            raise click.ClickException(readable(str(error), keep="\n")) from error
+            raise click.ClickException(shown(error)) from error
 
 
 @click.group(cls=ShownErrors, context_settings={"help_option_names": ["-h", "--help"]})

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from genomes.readable import OneLine
 
-
-class RecordError(OneLine, RuntimeError):
+class RecordError(RuntimeError):
     """A run directory cannot be used as asked; the message names the file and what to do."""
 
 
@@ -15,11 +13,11 @@ class SearchError(RuntimeError):
     """A search cannot begin or go on; the message says why and what to do."""
 
 
-class LineageError(OneLine, ValueError):
+class LineageError(ValueError):
     """There is no answer to a question about the record; the message says what there is."""
 
 
-class BenchError(OneLine, ValueError):
+class BenchError(ValueError):
     """A table of recorded results cannot be used; the message says where and why."""
 
 
@@ -48,3 +46,14 @@ def is_users(error: BaseException) -> bool:
         return True  # its text names the file and what the system said
     kinds = (getattr(sys.modules.get(module), name, None) for module, name in _USERS)
     return any(kind is not None and isinstance(error, kind) for kind in kinds)
+
+
+def shown(error: BaseException) -> str:
+    """The text of an error as it is shown: nothing that a file holds acts on the terminal, and what
+    quotes a record or a table is one line of bounded length."""
+    from evo_nas.config_check import ConfigError
+    from genomes.readable import OneLine, readable
+
+    if isinstance(error, RecordError | LineageError | BenchError | ConfigError):
+        return str(OneLine(error))
+    return readable(str(error), keep="\n")
