@@ -14,8 +14,10 @@ from typing import Any
 
 from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig
+from evo_nas.errors import RecordError
 from evo_nas.record import Header
 from evo_nas.record.durable import make_directory, write_durably
+from evo_nas.record.outside import read_whole
 from evo_nas.record.sealed import BrokenSeal, opened, sealed
 
 FOLDER = "sessions"
@@ -28,8 +30,8 @@ def last_config(directory: str | Path, header: Header) -> SearchConfig:
     """
     for path in reversed(_files(Path(directory))):
         try:
-            return from_dict(opened(path.read_bytes())[0], str(path))
-        except (BrokenSeal, ConfigError) as error:
+            return from_dict(opened(read_whole(path))[0], str(path))
+        except (BrokenSeal, ConfigError, RecordError) as error:
             print(
                 f"warning: {path} is damaged ({error}) and was passed over: budget, workers and "
                 "comparison are those of the session before it, unless you give others.",

@@ -17,6 +17,7 @@ from evo_nas.past import COLUMNS, EVERYTHING, past_of, standing
 from evo_nas.predictor import Earlier, normal_scores
 from evo_nas.record import read_header
 from evo_nas.record.durable import write_durably
+from evo_nas.record.outside import read_whole
 from evo_nas.record.reading import read_table
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
 from genomes.genome import Genome
@@ -40,7 +41,7 @@ def earlier_of(directory: Path, runs: Sequence[str]) -> Earlier:
         cells = [cell for run in runs for cell in _cells_of(Path(run))]
         write_durably(path, sealed({"runs": list(runs), "cells": cells}))
     try:
-        document = unsealed(path.read_bytes())
+        document = unsealed(read_whole(path))
     except BrokenSeal as error:
         raise RecordError(
             f"{path} is damaged or was edited: {error}. Restore it from a copy; without it the run "

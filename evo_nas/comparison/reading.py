@@ -196,7 +196,7 @@ def _row(known: tuple[str, tuple[str, ...], Any], asked: Asked, told: Sequence[T
         by_seed=tuple(None if event is None else event.metric for event in told),
         failed=len(there) - len(good),
         seconds=statistics.fmean(good) if good else None,
-        search_metric=asked.mutation["search_metric"],
+        search_metric=asked.mutation.get("search_metric"),
         tuned=tuned,
     )
 

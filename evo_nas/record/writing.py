@@ -14,6 +14,7 @@ from evo_nas.record.checkpoint import write_checkpoint
 from evo_nas.record.durable import TEMPORARY, Lock, make_directory, move_durably, write_durably
 from evo_nas.record.header import HEADER, Header, read_header, upgrade, write_header
 from evo_nas.record.layout import SEGMENTS, Part
+from evo_nas.record.outside import refuse_links
 from evo_nas.record.reading import Reading, read_table
 from evo_nas.record.segments import encode, table_of
 
@@ -146,6 +147,7 @@ def open_run(
     """
     root = Path(directory)
     header = read_header(root)
+    refuse_links(root)
     lock = Lock(root / LOCK)
     try:
         reading = read_table(root, columns)
