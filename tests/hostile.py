@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from evo_nas.cli import main
 from evo_nas.record import HEADER
 from evo_nas.record.sealed import opened, sealed
 from tests.tiny import ROOT
+from workers.tasks import TaskError, load_task
 
+MiB = 2**20
 LONGEST = 2000
 """Characters of a message that is still one readable line."""
 
@@ -80,7 +83,7 @@ def unchanged(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def bounded(memory: int = 500 * 2**20, seconds: float = 20.0) -> Iterator[None]:
+def bounded(memory: int = 500 * MiB, seconds: float = 20.0) -> Iterator[None]:
     """What happens inside takes at most so many bytes more than before, and so long."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far
@@ -95,3 +98,16 @@ def _memory(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     (kilobytes,) = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
     return 1024 * int(kilobytes)
+
+
+def refused_data(path: Path, kind: str, **options: Any) -> str:
+    """The message of a task that is refused; nothing beside its file was touched."""
+    with unchanged(path.parent), pytest.raises(TaskError) as caught:
+        load_task(kind, str(path), options)
+    assert_readable(str(caught.value))
+    return str(caught.value)
+
+
+def written(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name

@@ -17,6 +17,7 @@ from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
 from evo_nas.interrupt import Interrupt
 from evo_nas.lineage import best_finished
+from evo_nas.record.outside import refuse_links
 from evo_nas.sessions import last_config
 from evo_nas.setting import load_same_data, pool_of, prepare_engine
 from evo_nas.strangers import refuse_unsaid
@@ -76,6 +77,7 @@ def compare_run(
         print(f"this comparison is recorded in {found.directory}", file=sys.stderr)
         return found, False
     refuse_unsaid(config, str(directory), **said)
+    refuse_links(directory)
     # A new comparison may be trained by another engine than the search; its rows are by one.
     now_trained_by = replace(header, engine=prepare_engine(config, births.engines))
     task = load_same_data(config, header)

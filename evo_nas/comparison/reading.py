@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from evo_nas.comparison.entrants import BASELINE, SEARCH, Trial, field_from
-from evo_nas.events import Asked, Told
+from evo_nas.errors import RecordError
+from evo_nas.events import Asked, Event, Told
 from evo_nas.intervals import Interval, t_interval
 from evo_nas.record import Header, read_events, read_header
 
@@ -126,6 +127,17 @@ def read_comparison(folder: Path) -> Comparison:
     """
     header = read_header(folder)
     events, warnings = read_events(folder)
+    try:
+        return _comparison(folder, header, events, warnings)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise RecordError(
+            f"{folder} is no comparison that this program wrote ({error!r}). Move it away."
+        ) from error
+
+
+def _comparison(
+    folder: Path, header: Header, events: Sequence[Event], warnings: Sequence[str]
+) -> Comparison:
     config = header.config
     names = [str(name) for name in config["entrants"]]
     known = _known(header, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -60,6 +61,8 @@ def read_whole(path: Path) -> bytes:
 
 def _no_link(name: str, flags: int) -> int:
     if os.path.islink(name):
+        if not os.path.exists(name):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         raise RecordError(f"{name} is a link, which no file of a run is. Copy the file itself.")
     return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
