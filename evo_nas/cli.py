@@ -184,6 +184,7 @@ def compare(directory: Path, last: bool, as_json: bool, markdown: bool, **flags:
     """
     from evo_nas.comparison import output, reading
     from evo_nas.comparison.folders import folders_of
+    from evo_nas.terminal import put, warn
 
     if markdown and as_json:
         raise click.UsageError("--markdown and --json are two forms of one table: give one.")
@@ -195,13 +196,12 @@ def compare(directory: Path, last: bool, as_json: bool, markdown: bool, **flags:
                 f"{directory} has no comparison yet. Make one with: evo-nas compare {directory}"
             )
         result = reading.read_comparison(folders[-1])
-        for warning in result.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        warn(result.warnings)
     else:
         result, interrupted = _compared(directory, flags)
     if result is not None:
         form = output.to_json if as_json else output.markdown if markdown else output.table
-        click.echo(form(result))
+        put(form(result))
     if interrupted:
         print("stopped; the same command goes on with it", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -225,11 +225,12 @@ def _compared(directory: Path, flags: dict[str, Any]) -> tuple[Any, bool]:
 def _finish(outcome: Any, as_json: bool) -> None:
     """Print how a session of a search ended, and exit 130 if it was interrupted."""
     from evo_nas import show
+    from evo_nas.terminal import put
 
     if as_json:
         click.echo(json.dumps(show.outcome_json(outcome), indent=2))
     else:
-        click.echo(show.outcome_text(outcome))
+        put(show.outcome_text(outcome))
     if outcome.reason == "interrupted":
         print(f"stopped; go on with: {show.resume_command(outcome)}", file=sys.stderr)
         sys.exit(INTERRUPTED)

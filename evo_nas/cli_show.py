@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from evo_nas.terminal import put, warn
+
 if TYPE_CHECKING:
     from evo_nas.births import Births
 
@@ -26,9 +28,9 @@ def status(directory: Path, as_json: bool) -> None:
     from evo_nas.births import read_births
 
     header, births, warnings = read_births(directory)
-    _warn(warnings)
+    warn(warnings)
     result = reading.summary(header, births)
-    click.echo(reading.to_json(result) if as_json else reading.to_text(result, header))
+    put(reading.to_json(result) if as_json else reading.to_text(result, header))
 
 
 @click.command()
@@ -54,25 +56,25 @@ def lineage(
     from evo_nas.births import read_births
 
     header, births, warnings = read_births(directory)
-    _warn(warnings)
+    warn(warnings)
     if mutations:
         rows = reading.mutation_table(births)
-        click.echo(output.to_json(rows) if as_json else output.mutations_text(rows))
+        put(output.to_json(rows) if as_json else output.mutations_text(rows))
         return
     if top is not None:
         found = reading.best(births, top)
-        click.echo(output.to_json(found) if as_json else output.entries_text(found, header))
+        put(output.to_json(found) if as_json else output.entries_text(found, header))
         return
     birth = _birth_or_best(directory, births, birth)
     if dot:
         marked = [step.entry.birth for step in reading.path(births, birth)]
-        click.echo(output.to_dot(reading.entries(births), marked))
+        put(output.to_dot(reading.entries(births), marked))
     elif children:
         found = reading.children(births, birth)
-        click.echo(output.to_json(found) if as_json else output.entries_text(found, header))
+        put(output.to_json(found) if as_json else output.entries_text(found, header))
     else:
         steps = reading.path(births, birth)
-        click.echo(output.to_json(steps) if as_json else output.path_text(steps, header))
+        put(output.to_json(steps) if as_json else output.path_text(steps, header))
 
 
 @click.command()
@@ -150,11 +152,11 @@ def export(
     from evo_nas.strangers import refuse_unsaid
 
     header, births, warnings = read_births(directory)
-    _warn(warnings)
+    warn(warnings)
     birth = _birth_or_best(directory, births, birth)
     source = exporting.export_source(births, header, birth)
     if out is None:
-        click.echo(source)
+        put(source)
     else:
         out.write_text(source, encoding="utf-8")
         print(f"wrote {out}", file=sys.stderr)
@@ -188,11 +190,6 @@ def _birth_or_best(directory: Path, births: Births, birth: int | None) -> int:
     if not leaders:
         raise click.ClickException(f"{directory} holds no finished evaluation. Give --birth.")
     return leaders[0].birth
-
-
-def _warn(warnings: list[str]) -> None:
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
 
 
 def add_to(group: click.Group) -> None:

@@ -40,6 +40,7 @@ from evo_nas.setting import (
 )
 from evo_nas.strangers import refuse_unsaid
 from evo_nas.strategies import make_strategy
+from evo_nas.terminal import warn
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -126,8 +127,7 @@ def resume(
         RecordError: If the record is damaged or another process writes to it.
     """
     with open_run(directory, COLUMNS) as record:
-        for warning in record.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        warn(record.warnings)
         config = last_config(directory, record.header)
         if wanted is not None:
             # The population was fixed by the budget the run began with, not by a raised one.

@@ -75,7 +75,10 @@ class _Reader:
         return bytes(self._content[self.at - count : self.at])
 
     def _varint(self) -> int:
-        value = shift = 0
+        first = self._byte()
+        if first < 128:  # nearly all of them
+            return first
+        value, shift = first & 127, 7
         while True:
             byte = self._byte()
             value |= (byte & 127) << shift

@@ -21,6 +21,7 @@ from evo_nas.record.outside import refuse_links
 from evo_nas.sessions import last_config
 from evo_nas.setting import load_same_data, pool_of, prepare_engine
 from evo_nas.strangers import refuse_unsaid
+from evo_nas.terminal import warn
 from workers.messages import Part
 
 
@@ -63,8 +64,7 @@ def compare_run(
     said = {name: overrides.get(name) for name in ("task", "address")}
     flags = {name: value for name, value in overrides.items() if name != "task"}
     config = with_overrides(last_config(directory, header), **flags)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    warn(warnings)
     if not best_finished(births, 1):
         raise SearchError(f"{directory} holds no finished evaluation to compare.")
     control = None
