@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from inspect import cleandoc
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from evo_nas.terminal import put, warn
+from evo_nas.terminal import put, put_error, warn
 
 if TYPE_CHECKING:
     from evo_nas.births import Births
@@ -164,7 +165,9 @@ def export(
         config = with_overrides(last_config(directory, header), data=data, address="local")
         refuse_unsaid(config, str(directory), task=task, address=None)
         metric = exporting.export_weights(births, header, birth, weights, config, threads)
-        print(f"wrote {weights} (validation {header.metric} {metric:.4f})", file=sys.stderr)
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        reached = f"validation {header.metric} {metric:.4f}"
+        put_error(f"wrote {weights} ({reached})\nSHA-256 {digest}")
 
 
 @click.command()

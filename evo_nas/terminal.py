@@ -15,6 +15,13 @@ def put(text: str) -> None:
     click.echo(readable(text, keep="\n\t"))
 
 
+def put_error(text: str) -> None:
+    """Show a text on stderr, as `put`."""
+    from genomes.readable import readable
+
+    print(readable(text, keep="\n\t"), file=sys.stderr)
+
+
 def warn(warnings: Iterable[str]) -> None:
     """Show warnings on stderr, one line each."""
     from genomes.readable import readable
