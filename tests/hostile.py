@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -85,7 +84,6 @@ def unchanged(folder: Path) -> Iterator[None]:
 @contextmanager
 def bounded(memory: int = 500 * MiB, seconds: float = 20.0) -> Iterator[None]:
     """What happens inside takes at most so many bytes more than before, and so long."""
-    gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far
     before, start = _memory("VmRSS"), time.monotonic()
     yield

@@ -216,9 +216,9 @@ def test_a_hostile_npz_is_refused(tmp_path: Path, case: str) -> None:
         assert refused_data(path, "classification").startswith(f"{path}: ")
 
 
-def parquet(**columns: Any) -> bytes:
+def parquet(packed: str = "zstd", **columns: Any) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    pq.write_table(pa.table(columns), buffer, compression=packed)
     return buffer.getvalue()
 
 
@@ -233,6 +233,7 @@ PARQUET: dict[str, Callable[[], bytes]] = {
     "one long text a hundred thousand times": lambda: parquet(a=same("x" * MiB, 100_000)),
     "one text of gigabytes when repeated": lambda: parquet(a=same("x" * 100, 5_000_000)),
     "a long text": lambda: parquet(a=["x" * 70 * MiB]),
+    "a long text in a few bytes": lambda: parquet("brotli", a=["x" * 70 * MiB]),
 }
 
 

@@ -147,7 +147,28 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.mark.parametrize("case", CHANGES)
+OFTEN = {
+    "header: config is []",
+    "header: nothing configured",
+    "header: acts on a terminal",
+    "header: nested",
+    "header: a width beyond all",
+    "asked: a nested mutation",
+    "asked: a mutation that acts on a terminal",
+    "asked: a nested genome",
+    "asked: digest is None",
+    "told: curve_losses is [1.0]",
+    "manifest: a path upwards",
+    "manifest: numbers of text",
+}
+"""Cases of the default suite; the others are for `make test-slow`."""
+assert set(CHANGES) >= OFTEN
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c if c in OFTEN else pytest.param(c, marks=pytest.mark.slow) for c in CHANGES],
+)
 def test_a_hostile_run_is_answered_or_refused_in_one_line(tmp_path: Path, case: str) -> None:
     run = stranger(tmp_path)
     CHANGES[case](run)
@@ -201,7 +222,7 @@ LINKS = {
 
 
 @pytest.mark.parametrize("case", LINKS)
-@pytest.mark.parametrize("command", ["resume", "compare"])
+@pytest.mark.parametrize("command", ["resume", pytest.param("compare", marks=pytest.mark.slow)])
 def test_nothing_is_written_through_a_link(tmp_path: Path, case: str, command: str) -> None:
     run, target = stranger(tmp_path), tmp_path / "precious"
     place = run / LINKS[case]
@@ -255,7 +276,7 @@ def test_a_file_that_never_ends_is_refused_or_passed_over(
         path.touch()
         os.truncate(path, 2**40)
     with bounded(100 * MiB, seconds=30):
-        for command, *more in READING:
+        for command, *more in READING[::3]:
             result = ran(command, str(run), *more)
             assert result.exit_code in (0, 1)
             for line in result.stderr.splitlines():

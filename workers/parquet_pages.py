@@ -111,7 +111,7 @@ def unpacked_bytes(content: bytes) -> int:
         for group in footer[4]:
             for chunk in group[1]:
                 total += sum(_pages(view, chunk[3]))
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise NotParquet(f"its footer lacks something: {error!r}") from None
     return total
 
