@@ -6,7 +6,6 @@ Only light columns of the record are read and nothing is built for each birth. W
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ from evo_nas.columns import (
 from evo_nas.errors import LineageError, RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.record.header import Header, read_header
+from evo_nas.record.outside import mutation_from
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.reading import budget_of, events_in, read_rows, read_table
 from evo_nas.record.segments import events_of, table_of
@@ -202,7 +202,7 @@ class Births:
         told = iter(columns["message"][count:])
         messages = ["" if place == NONE else next(told) for place in told_at.tolist()]
         return [
-            Details(genome, json.loads(mutation), message)
+            Details(genome, _mutation(mutation), message)
             for genome, mutation, message in zip(genomes, mutations, messages, strict=True)
         ]
 
@@ -334,6 +334,13 @@ def births_of(table: pa.Table, source: Source, budget: int = 0) -> Births:
         told_at=spread(len(birth), row, told_at, NONE),
         source=source,
     )
+
+
+def _mutation(text: str) -> dict[str, Any]:
+    try:
+        return mutation_from(text)
+    except ValueError as error:
+        raise RecordError(f"a row of the record is damaged: {error}.") from None
 
 
 def _own_steps(rows: Ints, made: Floats | Ints, scored: Flags, budgets: Ints) -> Ints:

@@ -28,7 +28,7 @@ class ShownErrors(click.Group):
     """Turns the errors a user can mend into one line on stderr and exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from evo_nas.errors import is_users
+        from evo_nas.errors import is_users, shown
 
         try:
             return super().invoke(ctx)
@@ -40,7 +40,7 @@ class ShownErrors(click.Group):
         except Exception as error:
             if not is_users(error):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(shown(error)) from error
 
 
 @click.group(cls=ShownErrors, context_settings={"help_option_names": ["-h", "--help"]})
@@ -76,6 +76,7 @@ _COMPARE = _flags(
 _TENSORBOARD = click.option(
     "--tensorboard", metavar="FOLDER", help="Write scalars there, into a folder of the run's name."
 )
+_OWN_TASK = click.option("--task", help="The run's own task, package.module:factory: import it.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 _DIRECTORY = click.argument("directory", type=RunDirectory())
 
@@ -133,11 +134,13 @@ def search(
     from evo_nas.config import load, with_overrides
     from evo_nas.config_tables import SearchConfig
     from evo_nas.search import start
+    from evo_nas.strangers import refuse_unsaid
 
     settings = load(config) if config is not None else SearchConfig()
     settings = with_overrides(
         settings, options=_task_options(options) or None, rungs=_shares(rungs), **flags
     )
+    refuse_unsaid(settings, str(config), task=flags["task"], address=flags["address"])
     if settings.run is None:
         settings = with_overrides(settings, run=_new_run())
     print(f"run directory: {settings.run}", file=sys.stderr)
@@ -148,6 +151,7 @@ def search(
 @_DIRECTORY
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option("--data", help="Where the same data lie now.")
+@_OWN_TASK
 @_BUDGET
 @_WORKERS
 @_COMPARE
@@ -173,6 +177,7 @@ def resume(directory: Any, config: Path | None, as_json: bool, **flags: Any) -> 
 @click.option("--seeds", type=click.IntRange(min=1), help="Seeds per cell.")
 @click.option("--top", type=int, help="How many of the best cells take part.")
 @click.option("--data", help="Where the same data lie now.")
+@_OWN_TASK
 @_WORKERS
 @click.option("--markdown", is_flag=True, help="The table as Markdown.")
 @_JSON
@@ -184,6 +189,7 @@ def compare(directory: Any, last: bool, as_json: bool, markdown: bool, **flags: 
     """
     from evo_nas.comparison import output, reading
     from evo_nas.comparison.folders import folders_of
+    from evo_nas.terminal import put, warn
 
     if markdown and as_json:
         raise click.UsageError("--markdown and --json are two forms of one table: give one.")
@@ -195,13 +201,12 @@ def compare(directory: Any, last: bool, as_json: bool, markdown: bool, **flags: 
                 f"{directory} has no comparison yet. Make one with: evo-nas compare {directory}"
             )
         result = reading.read_comparison(folders[-1])
-        for warning in result.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        warn(result.warnings)
     else:
         result, interrupted = _compared(directory, flags)
     if result is not None:
         form = output.to_json if as_json else output.markdown if markdown else output.table
-        click.echo(form(result))
+        put(form(result))
     if interrupted:
         print("stopped; the same command goes on with it", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -225,13 +230,14 @@ def _compared(directory: Any, flags: dict[str, Any]) -> tuple[Any, bool]:
 def _finish(outcome: Any, as_json: bool) -> None:
     """Print how a session of a search ended, and exit 130 if it was interrupted."""
     from evo_nas import show
+    from evo_nas.terminal import put
 
     if as_json:
         click.echo(json.dumps(show.outcome_json(outcome), indent=2))
     else:
-        click.echo(show.outcome_text(outcome))
+        put(show.outcome_text(outcome))
     if outcome.reason == "interrupted":
-        print(f"stopped; go on with: {show.command('resume', outcome.directory)}", file=sys.stderr)
+        print(f"stopped; go on with: {show.resume_command(outcome)}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     if outcome.note:
         print(f"the search ended early: {outcome.note}", file=sys.stderr)

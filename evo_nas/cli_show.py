@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from inspect import cleandoc
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from evo_nas.cli_types import RunDirectory
+from evo_nas.terminal import put, put_error, warn
 
 if TYPE_CHECKING:
     from evo_nas.births import Births
@@ -41,9 +43,9 @@ def status(directory: RunPath, watch: bool, every: float | None, as_json: bool) 
     from evo_nas.births import read_births
 
     header, births, warnings = read_births(directory)
-    _warn(warnings)
+    warn(warnings)
     result = reading.summary(header, births)
-    click.echo(reading.to_json(result) if as_json else reading.to_text(result, header))
+    put(reading.to_json(result) if as_json else reading.to_text(result, header))
 
 
 @click.command()
@@ -69,25 +71,25 @@ def lineage(
     from evo_nas.births import read_births
 
     header, births, warnings = read_births(directory)
-    _warn(warnings)
+    warn(warnings)
     if mutations:
         rows = reading.mutation_table(births)
-        click.echo(output.to_json(rows) if as_json else output.mutations_text(rows))
+        put(output.to_json(rows) if as_json else output.mutations_text(rows))
         return
     if top is not None:
         found = reading.best(births, top)
-        click.echo(output.to_json(found) if as_json else output.entries_text(found, header))
+        put(output.to_json(found) if as_json else output.entries_text(found, header))
         return
     birth = _birth_or_best(directory, births, birth)
     if dot:
         marked = [step.entry.birth for step in reading.path(births, birth)]
-        click.echo(output.to_dot(reading.entries(births), marked))
+        put(output.to_dot(reading.entries(births), marked))
     elif children:
         found = reading.children(births, birth)
-        click.echo(output.to_json(found) if as_json else output.entries_text(found, header))
+        put(output.to_json(found) if as_json else output.entries_text(found, header))
     else:
         steps = reading.path(births, birth)
-        click.echo(output.to_json(steps) if as_json else output.path_text(steps, header))
+        put(output.to_json(steps) if as_json else output.path_text(steps, header))
 
 
 @click.command()
@@ -144,6 +146,7 @@ def cells(name: str | None, as_json: bool) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write the source to a file.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Train again, write safetensors.")
 @click.option("--data", help="Where the same data lie now (for --weights).")
+@click.option("--task", help="The run's own task, package.module:factory (for --weights).")
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, show_default=True, help="For --weights."
 )
@@ -153,6 +156,7 @@ def export(
     out: Path | None,
     weights: Path | None,
     data: str | None,
+    task: str | None,
     threads: int,
 ) -> None:
     """A cell as a stand-alone Python file that imports nothing but torch."""
@@ -160,20 +164,24 @@ def export(
     from evo_nas.births import read_births
     from evo_nas.config import with_overrides
     from evo_nas.sessions import last_config
+    from evo_nas.strangers import refuse_unsaid
 
     header, births, warnings = read_births(directory)
-    _warn(warnings)
+    warn(warnings)
     birth = _birth_or_best(directory, births, birth)
     source = exporting.export_source(births, header, birth)
     if out is None:
-        click.echo(source)
+        put(source)
     else:
         out.write_text(source, encoding="utf-8")
         print(f"wrote {out}", file=sys.stderr)
     if weights is not None:
-        config = with_overrides(last_config(directory, header), data=data)
+        config = with_overrides(last_config(directory, header), data=data, address="local")
+        refuse_unsaid(config, str(directory), task=task, address=None)
         metric = exporting.export_weights(births, header, birth, weights, config, threads)
-        print(f"wrote {weights} (validation {header.metric} {metric:.4f})", file=sys.stderr)
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        reached = f"validation {header.metric} {metric:.4f}"
+        put_error(f"wrote {weights} ({reached})\nSHA-256 {digest}")
 
 
 @click.command()
@@ -210,11 +218,6 @@ def _birth_or_best(directory: RunPath, births: Births, birth: int | None) -> int
     if not leaders:
         raise click.ClickException(f"{directory} holds no finished evaluation. Give --birth.")
     return leaders[0].birth
-
-
-def _warn(warnings: list[str]) -> None:
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
 
 
 def add_to(group: click.Group) -> None:

@@ -7,12 +7,15 @@ Readers of a run import this module too, so it imports neither torch nor the sea
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from evo_nas.config_check import ConfigError, checked, plain, short, suggestion
+from evo_nas.config_check import ConfigError, checked, named, plain, short, suggestion
 from evo_nas.config_tables import (
     PRESETS,
     RANGES,
@@ -50,6 +53,12 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "rungs": ("rungs", "fractions"),
 } | {f.name: (table, f.name) for table, kind in TABLES.items() for f in dataclasses.fields(kind)}
 
+MOST_BYTES = 2**18
+"""Of a configuration file; one that sets everything has two thousand."""
+_LONG_KEY = re.compile(
+    r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""", re.ASCII
+)
+"""A key of very many parts, ``a.a.a``: tomllib takes minutes for one of 100 kB."""
 BEFORE: Mapping[str, Mapping[str, Any]] = {
     "rungs": {"fractions": []},
     "training": {"refuse_dead": False},
@@ -66,18 +75,36 @@ def load(path: str | Path) -> SearchConfig:
             of the wrong type or out of range; the message starts with the file.
     """
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        config = _from_document(tomllib.loads(_text(path)), str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file.") from None
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as text: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not TOML: {error}.") from None
+    except ConfigError:
+        raise
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply.") from None
     except ValueError as error:  # int() refuses thousands of digits
         raise ConfigError(f"{path}: is not TOML: {error}.") from None
-    return _from_document(document, str(path))
+    if config.run is not None and ".." in Path(config.run).parts:
+        raise ConfigError(
+            f"{path}: run is {short(config.run)}, which leads out of where it stands. Give a path "
+            "without '..', or this one by --run."
+        )
+    return config
+
+
+def _text(path: str | Path) -> str:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ConfigError(f"{path}: is no ordinary file.")
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ConfigError(f"{path}: has more than {MOST_BYTES:,} bytes. Is it a configuration?")
+    text = content.decode("utf-8")
+    if _LONG_KEY.search(text):
+        raise ConfigError(f"{path}: is nested too deeply.")
+    return text
 
 
 def from_dict(document: Mapping[str, Any], source: str = "run.json") -> SearchConfig:
@@ -97,7 +124,10 @@ def from_dict(document: Mapping[str, Any], source: str = "run.json") -> SearchCo
     task = tables.get("task")
     if isinstance(task, Mapping) and isinstance(task.get("options"), Mapping):
         tables["task"] = {k: v for k, v in task.items() if k != "options"} | task["options"]
-    return _from_document(tables, source)
+    try:
+        return _from_document(tables, source)
+    except RecursionError:
+        raise ConfigError(f"{source}: is nested too deeply.") from None
 
 
 def to_dict(config: SearchConfig) -> dict[str, Any]:
@@ -206,7 +236,7 @@ def _from_document(document: Mapping[str, Any], source: str) -> SearchConfig:
             parts[name] = checked(f"{source}: {name}", value, TOP_LEVEL[name], RANGES.get(name))
         elif name not in TABLES and name != "space":
             known = [*TABLES, "space", *TOP_LEVEL]
-            raise ConfigError(f"{source}: there is no {name!r}. {suggestion(name, known)}")
+            raise ConfigError(f"{source}: there is no {short(name)}. {suggestion(name, known)}")
         elif not isinstance(value, Mapping):
             raise ConfigError(f"{source}: {name} is {short(value)}, but must be a table [{name}].")
         elif name == "space":
@@ -223,7 +253,7 @@ def _table(name: str, given: Mapping[str, Any], where: str) -> Any:
     if name == "task":
         hints.pop("options")
         others = {key: value for key, value in given.items() if key not in hints}
-        values["options"] = {k: plain(f"{where} {k}", v) for k, v in others.items()}
+        values["options"] = {k: plain(f"{where} {named(k)}", v) for k, v in others.items()}
         given = {key: value for key, value in given.items() if key in hints}
     if name == "evolution" and "preset" in given:
         preset = given["preset"]
@@ -231,7 +261,7 @@ def _table(name: str, given: Mapping[str, Any], where: str) -> Any:
         given = {**_preset(f"{where} preset is {short(preset)}", preset), **given}
     for key, value in given.items():
         if key not in hints:
-            raise ConfigError(f"{where} has no key {key!r}. {suggestion(key, hints)}")
+            raise ConfigError(f"{where} has no key {short(key)}. {suggestion(key, hints)}")
         values[key] = checked(f"{where} {key}", value, hints[key], RANGES.get(key))
     try:
         return kind(**values)
@@ -246,14 +276,14 @@ def _preset(what: str, name: Any) -> dict[str, int]:
 
 
 def _space(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    values = {key: plain(f"{where} {key}", value) for key, value in given.items()}
+    values = {key: plain(f"{where} {named(key)}", value) for key, value in given.items()}
     if values:
         from genomes.space import SearchSpace
 
         known = [f.name for f in dataclasses.fields(SearchSpace)]
         for key in values:
             if key not in known:
-                raise ConfigError(f"{where} has no key {key!r}. {suggestion(key, known)}")
+                raise ConfigError(f"{where} has no key {short(key)}. {suggestion(key, known)}")
         try:
             SearchSpace.from_dict(values)
         except ValueError as error:

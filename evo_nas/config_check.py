@@ -13,18 +13,30 @@ MAX_INTEGER = 2**63 - 1
 """Largest integer TOML promises and the record's columns hold."""
 
 
+MAX_CHARACTERS = 4096
+"""Of a text: as long as a path can be."""
+MAX_ITEMS = 1000
+"""Of a list that a key takes."""
+
+
 class ConfigError(ValueError):
     """A configuration cannot be used; the message names the file, table, key and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The numbers a key takes; ``above`` and ``below`` are themselves excluded."""
+    """The numbers a key takes; ``above`` and ``below`` are themselves excluded.
+
+    Attributes:
+        ceiling: Far above all use: a number beyond it is a slip or meant to do harm, for it would
+            fill the memory or never come to an end.
+    """
 
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
+    ceiling: float | None = None
 
     def __str__(self) -> str:
         limits = (
@@ -70,7 +82,9 @@ def checked(label: str, value: object, hint: Any, span: Range | None) -> Any:
             raise ConfigError(f"{label} is {short(value)}, but must be a list of {what}.")
         if item is str and not all(isinstance(v, str) for v in value):
             raise ConfigError(f"{label} is {short(value)}, but must be a list of names.")
-        return tuple(v if item is str else checked(label, v, item, span) for v in value)
+        if len(value) > MAX_ITEMS:
+            raise ConfigError(f"{label} has {len(value):,} items; at most {MAX_ITEMS:,} are read.")
+        return tuple(checked(label, v, item, span) for v in value)
     if hint is dict or get_origin(hint) is dict:
         return plain(label, value)
     if hint in (int, float):
@@ -78,7 +92,7 @@ def checked(label: str, value: object, hint: Any, span: Range | None) -> Any:
     wanted = {str: "text in quotes", bool: "true or false"}[hint]
     if type(value) is not hint:
         raise ConfigError(f"{label} is {short(value)}, but must be {wanted}.")
-    return value
+    return _text(label, value) if isinstance(value, str) else value
 
 
 def plain(label: str, value: object) -> Any:
@@ -90,17 +104,38 @@ def plain(label: str, value: object) -> Any:
     if isinstance(value, dict):
         if bad := [key for key in value if not isinstance(key, str)]:
             raise ConfigError(f"{label} has the key {short(bad[0])}, but keys must be text.")
-        return {key: plain(f"{label}.{key}", item) for key, item in value.items()}
+        return {
+            _text(f"a key of {label}", key): plain(f"{label}.{named(key)}", item)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [plain(f"{label}[{i}]", item) for i, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{label} is {value}, but must be a finite number.")
-    if value is None or type(value) in (str, int, float, bool):
+    if type(value) is int and abs(value) > MAX_INTEGER:
+        raise ConfigError(f"{label} is {short(value)}, but must be below 2**63.")
+    if isinstance(value, str):
+        return _text(label, value)
+    if value is None or type(value) in (int, float, bool):
         return value
     raise ConfigError(
         f"{label} is {short(value)} ({type(value).__name__}), but only text, numbers, "
         "true or false, lists and tables can be recorded."
     )
+
+
+def _text(label: str, value: str) -> str:
+    """A text that a path, a record and a terminal can hold."""
+    if len(value) > MAX_CHARACTERS:
+        raise ConfigError(f"{label} has {len(value):,} characters; {MAX_CHARACTERS:,} are allowed.")
+    if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
+        raise ConfigError(f"{label} is {short(value)}: zero bytes and half characters are no text.")
+    return value
+
+
+def named(key: str) -> str:
+    """A key as a message has it: as it is, or in quotes with what does not print escaped."""
+    return key if key.isidentifier() and len(key) <= 60 else short(key)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -112,6 +147,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 def short(value: object) -> str:
     """A value for a message, cut to one readable piece."""
+    if isinstance(value, int) and value.bit_length() > MAX_CHARACTERS:
+        return f"an integer of {value.bit_length():,} bits"  # Python itself refuses to write it out
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -134,4 +171,6 @@ def _number(label: str, value: object, hint: type, span: Range | None) -> int | 
         raise ConfigError(f"{label} is {short(value)}, but must be a finite number below 2**63.")
     if span is not None and not span.holds(value):
         raise ConfigError(f"{label} is {short(value)}, but must be {span}.")
+    if span is not None and span.ceiling is not None and value > span.ceiling:
+        raise ConfigError(f"{label} is {short(value)}, but more than {span.ceiling:g} is no use.")
     return float(value) if hint is float else int(value)

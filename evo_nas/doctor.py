@@ -8,9 +8,10 @@ import importlib.util
 import os
 import platform
 import shutil
-import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from workers.exposure import token_of
 
 PACKAGES = ("torch", "ray", "deap", "numpy", "pyarrow", "click", "safetensors")
 OURS = ("genomes", "workers", "evo_nas")
@@ -112,13 +113,6 @@ def _disk(directory: Path) -> Finding:
 
 
 def _token() -> Finding:
-    """A Ray cluster without a token runs code of anyone who reaches its port."""
-    if os.environ.get("RAY_AUTH_MODE") != "token":
-        return Finding("token", "RAY_AUTH_MODE is not 'token'; set it before 'ray start --head'")
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return Finding("token", "RAY_AUTH_TOKEN is set")
-    if not path.is_file():
-        return Finding("token", f"RAY_AUTH_MODE is 'token', but {path} is missing", ok=False)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    return Finding("token", f"{path} has mode {mode:04o}, which must be 0600", ok=mode == 0o600)
+    """A Ray without a token runs code of anyone who reaches its port."""
+    token = token_of(os.environ)
+    return Finding("token", token.text, token.ok)

@@ -52,3 +52,14 @@ def is_users(error: BaseException) -> bool:
         return True  # its text names the file and what the system said
     kinds = (getattr(sys.modules.get(module), name, None) for module, name in _USERS)
     return any(kind is not None and isinstance(error, kind) for kind in kinds)
+
+
+def shown(error: BaseException) -> str:
+    """The text of an error as it is shown: nothing that a file holds acts on the terminal, and what
+    quotes a record or a table is one line of bounded length."""
+    from evo_nas.config_check import ConfigError
+    from genomes.readable import OneLine, readable
+
+    if isinstance(error, RecordError | LineageError | BenchError | ConfigError):
+        return str(OneLine(error))
+    return readable(str(error), keep="\n")

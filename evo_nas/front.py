@@ -10,6 +10,7 @@ import numpy as np
 
 from evo_nas.births import Births
 from evo_nas.columns import Floats, Ints
+from evo_nas.config import from_dict
 from evo_nas.record.header import Header
 
 
@@ -32,13 +33,13 @@ class FrontRow:
 
 def pareto_front(header: Header, births: Births) -> tuple[FrontRow, ...]:
     """The front of a run of strategy ``nsga2``, the best metric first; of others there is none."""
-    evolution = header.config["evolution"]
-    if evolution.get("strategy") != "nsga2":
+    config = from_dict(header.config)
+    if config.evolution.strategy != "nsga2":
         return ()
     scored = np.flatnonzero(births.scored)
     _, first = np.unique(births.cell[scored], return_index=True)
     rows = scored[np.sort(first)]
-    costs = _costs(births, rows, evolution["objectives"], header.config["training"]["num_layers"])
+    costs = _costs(births, rows, config.evolution.objectives, config.training.num_layers)
     kept = not_dominated(births.fitness[rows], np.array(list(costs.values()), float).T)
     return tuple(
         FrontRow(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from evo_nas.errors import RecordError
 from evo_nas.lineage import Entry, OperatorRow, Step
 from evo_nas.record.header import Header
 
@@ -101,7 +102,10 @@ def as_plain(row: Entry | Step | OperatorRow) -> dict[str, Any]:
     # One level deep, unlike dataclasses.asdict: what is below is plain already.
     document = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
     if isinstance(row, Entry):
-        document["genome"] = json.loads(row.genome)
+        try:
+            document["genome"] = json.loads(row.genome)
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"the genome of birth {row.birth} is no JSON: {error}.") from None
     return document
 
 

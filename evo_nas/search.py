@@ -40,7 +40,9 @@ from evo_nas.setting import (
     prepare_engine,
     refuse_other_engine,
 )
+from evo_nas.strangers import refuse_unsaid
 from evo_nas.strategies import make_strategy
+from evo_nas.terminal import warn
 from evo_nas.watching.session import logged_session, watch_of
 
 if TYPE_CHECKING:
@@ -118,16 +120,17 @@ def resume(
 
     Args:
         directory: The run directory.
-        overrides: Flags of budget, workers and comparison; None values are not given.
+        overrides: Flags of budget, workers and comparison, and ``task``, which says that the run's
+            own task may be imported; None values are not given.
         wanted: A configuration the user expects the run to have; differences are refused.
 
     Raises:
-        SearchError: If task, data, search space, training, evolution or seed differ.
+        SearchError: If task, data, search space, training, evolution or seed differ, or the run
+            names code or a cluster that the flags do not (`evo_nas.strangers`).
         RecordError: If the record is damaged or another process writes to it.
     """
     with open_run(directory, COLUMNS) as record:
-        for warning in record.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        warn(record.warnings)
         config = last_config(directory, record.header)
         if wanted is not None:
             # The population was fixed by the budget the run began with, not by a raised one.
@@ -140,7 +143,9 @@ def resume(
                     + "\nResume without the file, or give a new --run."
                 )
             config = merged(config, wanted)
-        config = with_overrides(config, **overrides)
+        said = {name: overrides.get(name) for name in ("task", "address")}
+        config = with_overrides(config, **{k: v for k, v in overrides.items() if k != "task"})
+        refuse_unsaid(config, str(directory), **said)
         _require_budget(config)
         _refuse_undetermined(config)
         record.checkpoint_segments = config.record.checkpoint_segments

@@ -13,7 +13,9 @@ from typing import Any
 
 from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig
+from evo_nas.errors import RecordError
 from evo_nas.record import Header, RunPath, run_path
+from evo_nas.record.outside import read_whole
 from evo_nas.record.sealed import BrokenSeal, opened, sealed
 from evo_nas.record.storage import make_directory, write_durably
 
@@ -27,8 +29,8 @@ def last_config(directory: str | RunPath, header: Header) -> SearchConfig:
     """
     for path in reversed(_files(run_path(directory))):
         try:
-            return from_dict(opened(path.read_bytes())[0], str(path))
-        except (BrokenSeal, ConfigError) as error:
+            return from_dict(opened(read_whole(path))[0], str(path))
+        except (BrokenSeal, ConfigError, RecordError) as error:
             print(
                 f"warning: {path} is damaged ({error}) and was passed over: budget, workers and "
                 "comparison are those of the session before it, unless you give others.",

@@ -12,6 +12,7 @@ from evo_nas.comparison.entrants import mean_metric
 from evo_nas.comparison.output import as_json, table
 from evo_nas.lineage import best
 from evo_nas.record.paths import RunPath
+from evo_nas.strangers import flags_to_repeat
 
 if TYPE_CHECKING:
     from evo_nas.search import Outcome
@@ -51,7 +52,7 @@ def outcome_text(outcome: Outcome) -> str:
         "next:",
         f"  {command('lineage', outcome.directory)} --birth {winner}",
         f"  {command('export', outcome.directory)} --birth {winner}",
-        f"  {command('resume', outcome.directory)} {_more(outcome)}",
+        f"  {resume_command(outcome)} {_more(outcome)}",
     ]
     return "\n".join(lines)
 
@@ -91,6 +92,12 @@ def command(name: str, directory: RunPath) -> str:
         here = Path.cwd()
         program = str(installed.relative_to(here) if installed.is_relative_to(here) else installed)
     return f"{shlex.quote(program)} {name} {shlex.quote(str(directory))}"
+
+
+def resume_command(outcome: Outcome) -> str:
+    """How to go on with the run of an outcome."""
+    words = map(shlex.quote, flags_to_repeat(outcome.config))
+    return " ".join([command("resume", outcome.directory), *words])
 
 
 def _counts(outcome: Outcome) -> str:

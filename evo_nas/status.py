@@ -119,7 +119,7 @@ def _published(births: Births, steps: int) -> dict[str, float]:
     number = births.operators.index("published") if "published" in births.operators else NONE
     came = (births.steps == steps) & ~np.isnan(births.fitness)
     rows = np.flatnonzero((births.operator == number) & came)
-    names = [str(details.mutation["name"]) for details in births.details(rows)]
+    names = [str(details.mutation.get("name")) for details in births.details(rows)]
     found = dict(zip(names, births.fitness[rows].tolist(), strict=True))
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 

@@ -15,6 +15,7 @@ from evo_nas.errors import RecordError, SearchError
 from evo_nas.past import COLUMNS, EVERYTHING, past_of, standing
 from evo_nas.predictor import Earlier, normal_scores
 from evo_nas.record import RunPath, read_header, run_path
+from evo_nas.record.outside import read_whole
 from evo_nas.record.reading import read_table
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
 from evo_nas.record.storage import write_durably
@@ -39,7 +40,7 @@ def earlier_of(directory: RunPath, runs: Sequence[str]) -> Earlier:
         cells = [cell for run in runs for cell in _cells_of(run_path(run))]
         write_durably(path, sealed({"runs": list(runs), "cells": cells}))
     try:
-        document = unsealed(path.read_bytes())
+        document = unsealed(read_whole(path))
     except BrokenSeal as error:
         raise RecordError(
             f"{path} is damaged or was edited: {error}. Restore it from a copy; without it the run "

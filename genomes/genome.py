@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from genomes.ops import OPS, Op
+from genomes.readable import OneLine
 
 MAX_STATES = 3
 MAX_NODES = 128
@@ -20,7 +21,7 @@ X = 0
 """The value number of the input x_t."""
 
 
-class InvalidGenome(ValueError):
+class InvalidGenome(OneLine, ValueError):
     """A genome breaks a rule of the search space; the message says which, where and what to do."""
 
 

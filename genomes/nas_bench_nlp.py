@@ -14,7 +14,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from genomes.cost import parameter_count
-from genomes.genome import MAX_STATES, Genome, InvalidGenome, Node, X
+from genomes.genome import MAX_NODES, MAX_STATES, Genome, InvalidGenome, Node, X
 from genomes.ops import OPS
 
 _OP_NAMES = {
@@ -29,7 +29,7 @@ _OP_NAMES = {
 _RECIPE_NAMES = {ours: theirs for theirs, ours in _OP_NAMES.items()}
 _ARITY = {"linear": (2, 3), "mul": (2, 2), "add": (2, 2)}
 """How many sources the benchmark draws, where a genome's operation allows other numbers."""
-_OUTPUT = re.compile(r"h_new_([0-9]+)")
+_OUTPUT = re.compile(r"h_new_([0-9]{1,9})")
 _STATE = re.compile(r"h_prev_([0-9]+)")
 
 EMBEDDING = 400
@@ -47,6 +47,8 @@ def from_recipe(recipe: Mapping[str, Any]) -> Genome:
         InvalidGenome: For unknown operations, wrong numbers of inputs, missing nodes, cycles
             and outputs that are not ``h_new_0 .. h_new_{S-1}``, naming the node.
     """
+    if not isinstance(recipe, Mapping) or len(recipe) > MAX_NODES:
+        raise InvalidGenome(f"a recipe is an object with at most {MAX_NODES} nodes.")
     for name, entry in recipe.items():
         _check_entry(name, entry)
     outputs = _outputs(recipe)

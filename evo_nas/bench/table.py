@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +23,14 @@ from evo_nas.errors import BenchError
 from evo_nas.events import Asked
 from evo_nas.record import HEADER, read_events, read_header
 from genomes.canonical import canonical
-from genomes.genome import Genome, InvalidGenome
+from genomes.genome import Genome
 from genomes.nas_bench_nlp import from_recipe
 
+ALWAYS_READ = 256 * 2**20
+"""Bytes that any table may unpack to; a larger one to `MOST_PACKED` times its size."""
+MOST_PACKED = 100
+LONGEST_ROW = 2**22
+"""Characters of a line of JSON; those of NAS-Bench-NLP, with all curves, have some thousands."""
 LOSSES = ("test_loss", "final_val_loss")
 """Keys of a run's loss, in nats: of the table of several runs, and of the one with curves."""
 
@@ -136,42 +142,66 @@ def _checked(table: Table, where: str) -> Table:
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            yield from pq.read_table(path).to_pylist()
-        except pa.ArrowException as error:
-            raise BenchError(f"{path}: is no Parquet file: {error}.") from error
+        yield from _parquet_rows(path)
         return
+    left = max(ALWAYS_READ, MOST_PACKED * path.stat().st_size)
     try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else open(path) as lines:
-            for number, line in enumerate(lines, start=1):
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as lines:
+            number = 0
+            while line := lines.readline(LONGEST_ROW + 1):
+                number, left = number + 1, left - len(line)
+                if left < 0 or len(line) > LONGEST_ROW:
+                    what = "a row" if left >= 0 else "it unpacks to"
+                    raise BenchError(f"{path}, row {number}: {what} more than any table has.")
                 row = json.loads(line)
                 if not isinstance(row, dict):
                     raise BenchError(f"{path}, row {number}: is no JSON object.")
                 yield row
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except BenchError:
+        raise
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise BenchError(
             f"{path}: cannot be read as lines of JSON: {error}. Give a .jsonl, .jsonl.gz or "
             ".parquet file, or a run directory."
         ) from error
 
 
+def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from workers.parquet_pages import unpacked_bytes
+    from workers.parquet_sizes import bytes_of
+
+    try:
+        content = path.read_bytes()
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            if max(unpacked_bytes(content), bytes_of(file)) > max(
+                ALWAYS_READ, MOST_PACKED * len(content)
+            ):
+                raise BenchError(f"{path}: it unpacks to more than any table has.")
+            rows = file.read().to_pylist()
+    except BenchError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BenchError(f"{path}: is no Parquet file: {error}.") from error
+    yield from rows
+
+
 def _cell_of(row: Mapping[str, Any], where: str) -> tuple[Genome, list[float | None]]:
     recipe = row.get("recepie", row.get("recipe"))
-    if isinstance(recipe, str):
-        recipe = json.loads(recipe)
-    if isinstance(recipe, dict):
-        # Parquet gives every node of a struct the keys of all others, empty.
-        recipe = {name: node for name, node in recipe.items() if node is not None}
     runs = row.get("runs", [row])
     try:
+        if isinstance(recipe, str):
+            recipe = json.loads(recipe)
+        if isinstance(recipe, dict):
+            # Parquet gives every node of a struct the keys of all others, empty.
+            recipe = {name: node for name, node in recipe.items() if node is not None}
         if recipe is None:
             raise BenchError("it has no 'recepie' or 'recipe'")
         genome = from_recipe(recipe)
         losses = [_loss(run) for run in runs]
-    except (BenchError, InvalidGenome, ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise BenchError(
             f"{where}: {error}. A row needs a recipe of NAS-Bench-NLP and {' or '.join(LOSSES)}, "
             "itself or in each of its 'runs'."

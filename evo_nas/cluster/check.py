@@ -76,13 +76,8 @@ def read_documents(path: Path) -> list[dict[str, Any]]:
     Raises:
         ClusterError: If there is no such file, it is no YAML, or a document is no table.
     """
-    try:
-        import yaml
-    except ImportError:
-        raise ClusterError(
-            "reading YAML needs the package pyyaml. Install evo-nas with its extra: "
-            "pip install 'evo-nas[cluster]'"
-        ) from None
+    import yaml
+
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -17,8 +17,11 @@ from evo_nas.errors import SearchError
 from evo_nas.interrupt import Interrupt
 from evo_nas.lineage import best_finished
 from evo_nas.record import RunPath
+from evo_nas.record.outside import refuse_links
 from evo_nas.sessions import last_config
 from evo_nas.setting import load_same_data, pool_of, prepare_engine
+from evo_nas.strangers import refuse_unsaid
+from evo_nas.terminal import warn
 from evo_nas.watching.session import logged_session
 from workers.messages import Part
 
@@ -55,12 +58,14 @@ def compare_run(
 
     Raises:
         SearchError: If the run holds no finished evaluation, the data differ, a baseline is not
-            known, or the random search does not fit the run.
+            known, the random search does not fit the run, or the run names code or a cluster that
+            ``overrides`` do not (`evo_nas.strangers`).
     """
     header, births, warnings = read_births(directory)
-    config = with_overrides(last_config(directory, header), **overrides)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    said = {name: overrides.get(name) for name in ("task", "address")}
+    flags = {name: value for name, value in overrides.items() if name != "task"}
+    config = with_overrides(last_config(directory, header), **flags)
+    warn(warnings)
     if not best_finished(births, 1):
         raise SearchError(f"{directory} holds no finished evaluation to compare.")
     control = None
@@ -72,6 +77,8 @@ def compare_run(
     if (found := same_comparison(directory, terms, births)) is not None:
         print(f"this comparison is recorded in {found.directory}", file=sys.stderr)
         return found, False
+    refuse_unsaid(config, str(directory), **said)
+    refuse_links(directory)
     # A new comparison may be trained by another engine than the search; its rows are by one.
     now_trained_by = replace(header, engine=prepare_engine(config, births.engines))
     task = load_same_data(config, header)

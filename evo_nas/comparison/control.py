@@ -32,6 +32,7 @@ from evo_nas.record import (
 from evo_nas.searching import search_in
 from evo_nas.setting import refuse_other_engine
 from evo_nas.streams import Stream, training_seed
+from evo_nas.terminal import warn
 from workers.limits import Pool
 
 _TABLES = ("task", "training", "space", "rungs")
@@ -75,8 +76,7 @@ def searched_at_random(
     )
     print(f"random search of {evaluations} evaluations in {folder}", file=sys.stderr)
     with _opened(wanted, folder, header) as record:
-        for warning in record.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
+        warn(record.warnings)
         record.checkpoint_segments = config.record.checkpoint_segments
         _, note = search_in(wanted, record, pool, interrupt)
     if note:
@@ -116,8 +116,7 @@ def control_births(
         return folder, births
     folder = run_path(control)
     other, births, warnings = read_births(folder)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    warn(warnings)
     theirs = from_dict(other.config, str(folder / HEADER))
     found = [
         text.replace(" in the run, ", " there, ").replace(" now", " here")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evo_nas.comparison.entrants import BASELINE, SEARCH, Trial, field_from
-from evo_nas.events import Asked, Told
+from evo_nas.errors import RecordError
+from evo_nas.events import Asked, Event, Told
 from evo_nas.intervals import Interval, t_interval
 from evo_nas.record import Header, RunPath, read_events, read_header
 
@@ -125,6 +126,17 @@ def read_comparison(folder: RunPath) -> Comparison:
     """
     header = read_header(folder)
     events, warnings = read_events(folder)
+    try:
+        return _comparison(folder, header, events, warnings)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise RecordError(
+            f"{folder} is no comparison that this program wrote ({error!r}). Move it away."
+        ) from error
+
+
+def _comparison(
+    folder: RunPath, header: Header, events: Sequence[Event], warnings: Sequence[str]
+) -> Comparison:
     config = header.config
     names = [str(name) for name in config["entrants"]]
     known = _known(header, names)
@@ -195,7 +207,7 @@ def _row(known: tuple[str, tuple[str, ...], Any], asked: Asked, told: Sequence[T
         by_seed=tuple(None if event is None else event.metric for event in told),
         failed=len(there) - len(good),
         seconds=statistics.fmean(good) if good else None,
-        search_metric=asked.mutation["search_metric"],
+        search_metric=asked.mutation.get("search_metric"),
         tuned=tuned,
     )
 

@@ -31,6 +31,7 @@ from evo_nas.order import order_of
 from evo_nas.past import COLUMNS, past_of
 from evo_nas.record import Header, Record, RunPath, create_run, now, open_run, read_events
 from evo_nas.strategies import rules_of
+from evo_nas.terminal import warn
 from workers.limits import Pool
 from workers.messages import Part
 
@@ -145,8 +146,7 @@ class Stages:
         """Train what is left of a stage; whether all of it is done."""
         config = self.config
         with record:
-            for warning in record.warnings:
-                print(f"warning: {warning}", file=sys.stderr)
+            warn(record.warnings)
             plan = make_plan(config, terms, field_from(record.header.config["field"]).entrants)
             strategy = Planned(plan, History(rules_of(config)))
             past, _ = past_of(record.directory, record.header, record.reading, strategy.memory)

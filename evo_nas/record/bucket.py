@@ -179,16 +179,20 @@ class RemotePath:
         """Whether it is an object."""
         return self._kind() == "File"
 
-    def read_bytes(self) -> bytes:
+    def read_bytes(self, check: Callable[[int], None] = lambda size: None) -> bytes:
         """The whole object.
+
+        Args:
+            check: Called with its size before it is read; may raise to prevent that.
 
         Raises:
             FileNotFoundError: If there is none.
         """
 
         def read() -> bytes:
-            with self._system.open_input_stream(self._path) as stream:
-                content: bytes = stream.read()
+            with self._system.open_input_file(self._path) as file:
+                check(file.size())
+                content: bytes = file.read()
             return content
 
         try:

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from evo_nas.errors import RecordError
 from evo_nas.record.layout import SEGMENTS, Part, parts_in
+from evo_nas.record.outside import read_whole
 from evo_nas.record.paths import RunPath
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
 from evo_nas.record.segments import DamagedSegment, decode, encode_rolled
@@ -155,7 +156,7 @@ def _split(chosen: Sequence[Part]) -> tuple[list[Part], list[Part]]:
 
 
 def _table(path: RunPath, part: Part, known: Manifest | None) -> pa.Table:
-    content = path.read_bytes()
+    content = read_whole(path)
     listed = known.listed(part) if known is not None else None
     try:
         if listed is not None and not listed.holds(content):
@@ -170,7 +171,7 @@ def _listed(folder: RunPath, part: Part, known: Manifest | None) -> RolledFile:
     if listed is not None:
         return listed
     path = folder / part.name
-    return _file(part, path.read_bytes(), _table(path, part, None).num_rows)
+    return _file(part, read_whole(path), _table(path, part, None).num_rows)
 
 
 def _file(part: Part, content: bytes, events: int) -> RolledFile:
@@ -203,9 +204,12 @@ def _manifests(root: RunPath) -> list[RunPath]:
 
 
 def _parsed(path: RunPath) -> Manifest:
-    document = unsealed(path.read_bytes())
+    document = unsealed(read_whole(path))
     try:
         files = tuple(RolledFile(**file) for file in document["files"])
-        return Manifest(int(document["events"]), files)
+        numbers = [n for file in files for n in (file.first, file.last, file.events, file.size)]
+        if not all(type(n) is int and n >= 0 for n in (*numbers, document["events"])):
+            raise ValueError("a number is none")
+        return Manifest(document["events"], files)
     except (KeyError, TypeError, ValueError) as error:
         raise BrokenSeal(f"it is no manifest: {error!r}") from None

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+"""A link in a stranger's run must not lead a write out of it."""
 TEMPORARY = ".tmp"
 """Suffix of files being written. A crash may leave one; every reader passes it over."""
 
@@ -63,7 +65,7 @@ def remove(path: Path) -> None:
 def _put(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + TEMPORARY)
     with _naming(path):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(temporary, _NEW, 0o644)
         try:
             rest = memoryview(content)
             while rest:
@@ -118,7 +120,7 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         # Python's descriptors are closed on exec, so no worker inherits the lock.
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evo_nas.errors import RecordError
+from evo_nas.record.outside import read_whole
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.sealed import SEAL, BrokenSeal, opened, sealed
 from evo_nas.record.storage import replace_durably, write_durably
@@ -15,6 +16,10 @@ from evo_nas.record.storage import replace_durably, write_durably
 FORMAT = "evo-nas-run"
 VERSION = 3
 HEADER = "run.json"
+
+
+_KINDS: Mapping[str, type] = {"config": dict, "higher_is_better": bool}
+"""Of the header's fields; all others are text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def _content(header: Header) -> bytes:
 def _read(directory: RunPath) -> tuple[Header, int]:
     path = directory / HEADER
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except (FileNotFoundError, NotADirectoryError):
         raise RecordError(
             f"{directory} holds no run: there is no {HEADER} in it. "
@@ -108,6 +113,8 @@ def _read(directory: RunPath) -> tuple[Header, int]:
         names = [field.name for field in fields(Header) if version != 1 or field.name != "engine"]
         if missing := sorted(set(names) - document.keys()):
             raise BrokenSeal(f"{missing[0]!r} is missing")
+        if wrong := [n for n in names if not isinstance(document[n], _KINDS.get(n, str))]:
+            raise BrokenSeal(f"{wrong[0]!r} is of another kind")
     except BrokenSeal as error:
         raise RecordError(
             f"{path} is damaged or was edited: {error}. Restore it from a copy."

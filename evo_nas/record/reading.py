@@ -20,6 +20,7 @@ from evo_nas.events import Event
 from evo_nas.record.checkpoint import Manifest, read_manifest
 from evo_nas.record.header import Header, read_header
 from evo_nas.record.layout import SEGMENTS, Part, cover, parts_in, segment_count
+from evo_nas.record.outside import read_whole
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.segments import SCHEMA, DamagedSegment, decode, decode_rows, events_of
 from evo_nas.record.storage import contents
@@ -92,7 +93,10 @@ def events_in(root: RunPath, header: Header, table: pa.Table) -> list[Event]:
 def budget_of(header: Header) -> int:
     """The budget of candidates whose row holds none, as in format 1."""
     training: Any = header.config.get("training", {})
-    return int(training.get("steps", 0))
+    steps = training.get("steps", 0) if isinstance(training, dict) else None
+    if type(steps) is not int or not 0 <= steps < 2**63:
+        raise RecordError(f"its header says that candidates have {steps!r} steps.")
+    return steps
 
 
 def read_table(root: RunPath, columns: Sequence[str] | None = None) -> Reading:
@@ -192,7 +196,7 @@ def _some_rows(
         before, at = at, bisect_left(wanted, start + count)
         if at > before:
             inside = [row - start for row in wanted[before:at]]
-            tables.append(decode_rows((folder / part.name).read_bytes(), inside, columns))
+            tables.append(decode_rows(read_whole(folder / part.name), inside, columns))
         start += count
     places = {row: k for k, row in enumerate(wanted)}
     return pa.concat_tables(tables).take(pa.array([places[row] for row in rows], pa.int64()))

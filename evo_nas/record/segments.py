@@ -6,12 +6,16 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evo_nas.events import Asked, Event, Told
+from evo_nas.record.outside import MOST_BYTES, mutation_from, what_is_wrong
+from workers.parquet_pages import unpacked_bytes
+from workers.parquet_sizes import bytes_decoded, bytes_of, decoded
 
 _ASKED = tuple(Asked.__dataclass_fields__)
 _TOLD = tuple(Told.__dataclass_fields__)
@@ -82,9 +86,12 @@ PAIRS = {
 SEAL, UNSEALED = b"sha256", b"0" * 64
 """Key and, while the digest is taken, value of a file's SHA-256 in its metadata: hexadecimal."""
 
+REMEMBERED = 2**15
+"""Bytes of a file up to which the size of its pages is looked at once in a process."""
 ROW_GROUP = 2048
 """Rows of a rolled file that are read together: who wants one genome need not read them all."""
 
+_TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
 _REPEATING = ["event", "operator", "status", "message", "worker", "engine"]
 
 
@@ -151,16 +158,17 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """
     try:
         # Every part of a run is small, and one thread decodes it faster than several.
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        missing = _missing(file.schema_arrow)
+        file, missing = _opened(content)
         wanted = None if columns is None else _present(columns, missing)
         if columns is None:
             _check_seal(content, file)
-        table = file.read(wanted, use_threads=False).replace_schema_metadata(None)
+        table = _undone(file.read(wanted, use_threads=False))
     except DamagedSegment:
         raise
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise DamagedSegment(str(error).split("\n")[0]) from error
+    if why := what_is_wrong(table):
+        raise DamagedSegment(why)
     table = _upgraded(table, missing)
     return table if columns is None else table.select(list(columns))
 
@@ -179,16 +187,14 @@ def decode_rows(
         DamagedSegment: As `decode`.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        missing = _missing(file.schema_arrow)
+        file, missing = _opened(content)
         wanted = None if columns is None else _present(columns, missing)
         tables, start = [], 0
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
             inside = rows[bisect_left(rows, start) : bisect_left(rows, end)]
             if inside:
-                table = file.read_row_group(group, wanted, use_threads=False)
-                table = table.replace_schema_metadata(None)
+                table = _undone(file.read_row_group(group, wanted, use_threads=False))
                 tables.append(table.take([row - start for row in inside]))
             start = end
         table = pa.concat_tables(tables)
@@ -196,6 +202,41 @@ def decode_rows(
         raise DamagedSegment(str(error).split("\n")[0]) from error
     table = _upgraded(table, missing)
     return table if columns is None else table.select(list(columns))
+
+
+def _opened(content: bytes) -> tuple[pq.ParquetFile, tuple[str, ...]]:
+    """A file before any page of it is read, and the columns it lacks.
+
+    Raises:
+        DamagedSegment: If it is no segment, or says of itself that it takes too much memory.
+    """
+    metadata = pq.read_metadata(pa.BufferReader(content))
+    missing = _missing(metadata.schema.to_arrow_schema())
+    file = pq.ParquetFile(
+        pa.BufferReader(content),
+        metadata=metadata,
+        page_checksum_verification=True,
+        read_dictionary=[name for name in _TEXTS if name not in missing],
+    )
+    if max(bytes_of(file), _unpacked(content)) > MOST_BYTES:
+        raise DamagedSegment("it decodes to more than any segment")
+    return file, missing
+
+
+def _unpacked(content: bytes) -> int:
+    """As `unpacked_bytes`, which takes a millisecond: who reads while a search rolls files up reads
+    the same small ones again and again."""
+    return _remembered(content) if len(content) < REMEMBERED else unpacked_bytes(content)
+
+
+_remembered = lru_cache(maxsize=1024)(unpacked_bytes)
+
+
+def _undone(table: pa.Table) -> pa.Table:
+    """A table whose texts were read as dictionaries, so that one that repeats is there once."""
+    if bytes_decoded(table) > MOST_BYTES:
+        raise DamagedSegment("its texts decode to more than those of any segment")
+    return decoded(table).replace_schema_metadata(None)
 
 
 def _missing(schema: pa.Schema) -> tuple[str, ...]:
@@ -220,7 +261,10 @@ def _upgraded(table: pa.Table, missing: Sequence[str]) -> pa.Table:
     new = {name: pa.nulls(rows, SCHEMA.field(name).type) for name in missing}
     if "operator" in new:
         mutations = table.column("mutation").to_pylist()
-        operators = [None if text is None else json.loads(text)["operator"] for text in mutations]
+        try:
+            operators = [None if m is None else mutation_from(m)["operator"] for m in mutations]
+        except ValueError as error:
+            raise DamagedSegment(str(error)) from error
         new["operator"] = pa.array(operators, pa.string())
     present = [field for field in SCHEMA if field.name in new or field.name in table.column_names]
     columns = [new[f.name] if f.name in new else table.column(f.name) for f in present]
@@ -239,13 +283,16 @@ def events_of(table: pa.Table, budget: int = 0) -> list[Event]:
     """
     columns = table.to_pydict()
     kinds: list[str] = columns["event"]
-    columns["mutation"] = [None if m is None else json.loads(m) for m in columns["mutation"]]
     columns["budget"] = [budget if b is None else b for b in columns["budget"]]
-    for name, (firsts, seconds) in PAIRS.items():
-        columns[name] = [
-            () if a is None else tuple(zip(a, b, strict=True))
-            for a, b in zip(columns[firsts], columns[seconds], strict=True)
-        ]
+    try:
+        columns["mutation"] = [m and mutation_from(m) for m in columns["mutation"]]
+        for name, (firsts, seconds) in PAIRS.items():
+            columns[name] = [
+                () if a is None else tuple(zip(a, b, strict=True))
+                for a, b in zip(columns[firsts], columns[seconds], strict=True)
+            ]
+    except ValueError as error:
+        raise DamagedSegment(f"a row is no event: {error}") from error
     # Whole columns instead of a dict for each row: the readers promise an answer at once.
     asked = zip(*(columns[name] for name in _ASKED), strict=True)
     told = zip(*(columns[name] for name in _TOLD), strict=True)

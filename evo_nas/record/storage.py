@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evo_nas.record import durable, lease
 from evo_nas.record.bucket import RemotePath
+from evo_nas.record.outside import read_whole
 from evo_nas.record.paths import RunPath
 
 LOCK = "lock"
@@ -83,9 +84,10 @@ def contents(paths: Sequence[RunPath]) -> Iterator[bytes]:
 
     Raises:
         FileNotFoundError: If one of them is not there, when it is asked for.
+        RecordError: As `read_whole`.
     """
     if all(isinstance(path, Path) for path in paths):
-        yield from (path.read_bytes() for path in paths)
+        yield from (read_whole(path) for path in paths)
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(lambda path: path.read_bytes(), paths)
+        yield from pool.map(read_whole, paths)

@@ -13,6 +13,7 @@ from evo_nas.record.checkpoint import write_checkpoint
 from evo_nas.record.durable import TEMPORARY
 from evo_nas.record.header import HEADER, Header, read_header, upgrade, write_header
 from evo_nas.record.layout import SEGMENTS, Part
+from evo_nas.record.outside import refuse_links
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.reading import Reading, read_table
 from evo_nas.record.segments import encode, table_of
@@ -157,6 +158,7 @@ def open_run(
     """
     root = run_path(directory)
     header = read_header(root)
+    refuse_links(root)
     lock = hold(root)
     try:
         reading = read_table(root, columns)

@@ -16,6 +16,7 @@ from evo_nas.births import COLUMNS, Births, Source, births_of
 from evo_nas.record.checkpoint import read_manifest
 from evo_nas.record.header import read_header
 from evo_nas.record.layout import SEGMENTS, Part, cover, parts_in
+from evo_nas.record.outside import read_whole
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.reading import Reading, budget_of, events_in, read_rows, read_table
 from evo_nas.record.segments import DamagedSegment, decode
@@ -110,7 +111,7 @@ class Following:
         )
 
     def _decoded(self, part: Part) -> pa.Table:
-        content = (self.root / SEGMENTS / part.name).read_bytes()
+        content = read_whole(self.root / SEGMENTS / part.name)
         if part.rolled:
             manifest, _ = read_manifest(self.root)
             listed = None if manifest is None else manifest.listed(part)

@@ -1,44 +1,109 @@
-"""Files of the user as bytes and text: compression seen through, one clear error each."""
+"""Files of the user as bytes and text: compression seen through, one clear error each.
+
+A file may come from a stranger, so what it costs is bounded by its size as it lies on disk: nothing
+is unpacked to more than `most_unpacked` allows, whatever it says of itself.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import lzma
+import os
+import stat
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from workers.tasks.errors import TaskError
 
 MAX_BYTES = 4 * 2**30
-"""A file that unpacks to more is refused before it fills the memory."""
-_OPENERS: Mapping[str, Callable[[Path, str], Any]] = {".gz": gzip.open, ".xz": lzma.open}
+"""A file that has or unpacks to more is refused before it fills the memory."""
+ALWAYS_UNPACKED = 64 * 2**20
+"""Bytes that even the smallest file may unpack to."""
+MOST_PACKED = 100
+"""How many bytes one byte of a larger file may stand for. Text and tables are packed 3 to 20 times
+as small; what unpacks to 1000 times its size was made to fill a memory."""
+XZ_MEMORY = 256 * 2**20
+"""Memory that unpacking .xz may take; its strongest setting, ``xz -9``, needs 65 MiB."""
+_CHUNK = 2**20
+
+
+def most_unpacked(size: int) -> int:
+    """Bytes that a file of ``size`` bytes may unpack to."""
+    return min(MAX_BYTES, max(ALWAYS_UNPACKED, MOST_PACKED * size))
 
 
 def read_bytes(path: str) -> bytes:
     """The content of a file; ``.gz`` and ``.xz`` are decompressed.
 
     Raises:
-        TaskError: The file is missing, unreadable, empty or damaged.
+        TaskError: The file is missing, unreadable, empty, damaged, no ordinary file, or unpacks to
+            more than `most_unpacked`.
     """
-    file = Path(path)
     try:
-        with _OPENERS.get(file.suffix, open)(file, "rb") as opened:
-            content: bytes = opened.read(MAX_BYTES + 1) if file.stat().st_size else b""
+        with open(path, "rb", opener=_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise TaskError(f"{path}: is no ordinary file. Copy what it gives into one.")
+            content = _content(file, Path(path).suffix, status.st_size, path)
     except FileNotFoundError:
         raise TaskError(f"{path}: there is no such file (looked in {Path.cwd()}).") from None
     except IsADirectoryError:
         raise TaskError(f"{path}: this is a folder; name one file in it.") from None
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, TaskError):
+            raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise TaskError(f"{path}: cannot be read: {reason}.") from None
     if not content:
         raise TaskError(f"{path}: the file is empty.")
-    if len(content) > MAX_BYTES:
-        raise TaskError(f"{path}: holds more than {MAX_BYTES:,} bytes. Give a smaller file.")
     return content
+
+
+def _at_once(path: str, flags: int) -> int:
+    # Else, to open a pipe that nobody writes to would take for ever.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _content(file: BinaryIO, suffix: str, size: int, path: str) -> bytes:
+    if size > MAX_BYTES:
+        raise TaskError(f"{path}: has {size:,} bytes, more than {MAX_BYTES:,}. Give a smaller one.")
+    if suffix not in (".gz", ".xz") or not size:
+        return file.read(size)
+    pieces: list[bytes] = []
+    left = most_unpacked(size)
+    for piece in _gunzipped(file) if suffix == ".gz" else _unxzed(file):
+        left -= len(piece)
+        if left < 0:
+            raise TaskError(
+                f"{path}: unpacks to more than {most_unpacked(size):,} bytes from {size:,}. If "
+                "that is meant, unpack it first."
+            )
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _gunzipped(file: BinaryIO) -> Iterator[bytes]:
+    with gzip.open(file, "rb") as unpacked:
+        while piece := unpacked.read(_CHUNK):
+            yield piece
+
+
+def _unxzed(file: BinaryIO) -> Iterator[bytes]:
+    # Not lzma.open: it has no limit for the memory that a file says its unpacking takes.
+    packed = file.read(_CHUNK)
+    while packed:
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_AUTO, memlimit=XZ_MEMORY)
+        while not unpacker.eof:
+            if unpacker.needs_input and not packed:
+                raise EOFError("it ends before its end mark")
+            yield unpacker.decompress(packed, _CHUNK)
+            packed = file.read(_CHUNK) if unpacker.needs_input and not unpacker.eof else b""
+        rest = unpacker.unused_data or file.read(_CHUNK)
+        while not (packed := rest.lstrip(b"\0")) and rest:  # zeros may stand between streams
+            rest = file.read(_CHUNK)
 
 
 def decode(content: bytes, path: str) -> str:

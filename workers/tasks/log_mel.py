@@ -15,6 +15,8 @@ from workers.tasks.sequences import Floats
 FLOOR = 1e-6
 """Added to the energy of a band, so that silence has a logarithm: about the noise of 16 bits."""
 
+MOST_FILTERS = 2**26
+"""Bands times points of the transform: 256 MiB of filters."""
 TOGETHER = 2**18
 """Samples that are transformed at once, unless a single recording has more."""
 
@@ -90,6 +92,11 @@ def log_mel(rate: int, bands: int, frame: float, hop: float) -> LogMel:
                 "are needed. Raise it."
             )
     transform = 1 << (width - 1).bit_length()
+    if bands * transform > MOST_FILTERS:
+        raise TaskError(
+            f"option bands = {bands} is too large for frames of {frame:g} ms at {rate:,} samples a "
+            "second. Lower it or frame."
+        )
     filters = mel_filters(bands, transform, rate)
     empty = ~filters.any(axis=1)
     if empty.any():

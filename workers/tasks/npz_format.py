@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
+import tokenize
 import zipfile
 import zlib
 
@@ -10,19 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.tasks.errors import TaskError
+from workers.tasks.files import most_unpacked
 from workers.tasks.sequences import Sequences, check_finite
 
 # numpy's and zipfile's ways to say that a file is damaged, encrypted, pickled or absurdly large
 _UNREADABLE = (
     ValueError,
+    TypeError,
+    SyntaxError,
     OSError,
     EOFError,
-    KeyError,
+    LookupError,
+    ArithmeticError,
     RuntimeError,
     MemoryError,
+    struct.error,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
 )
+_ARRAYS = ("X", "y", "lengths")
 
 
 def parse_npz(content: bytes, path: str) -> Sequences:
@@ -39,11 +50,14 @@ def parse_npz(content: bytes, path: str) -> Sequences:
         raise TaskError(f"{path}: this is not an .npz file; save X and y with numpy.savez.")
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     try:
+        _refuse_bombs(content, path)
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             found = list(file.files)
-            for name in ("X", "y", "lengths"):
+            for name in _ARRAYS:
                 if name in found:
                     arrays[name] = np.asarray(file[name])
+    except TaskError:
+        raise
     except _UNREADABLE as error:
         raise TaskError(f"{path}: cannot be read as .npz: {error}") from None
     for name in ("X", "y"):
@@ -79,3 +93,15 @@ def parse_npz(content: bytes, path: str) -> Sequences:
     for number, sequence in enumerate(sequences, start=1):
         check_finite(path, number, sequence)
     return Sequences(path, sequences, [str(label) for label in labels.tolist()], content)
+
+
+def _refuse_bombs(content: bytes, path: str) -> None:
+    """A member gives no more bytes than the archive says it has: this is looked at."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = [m for m in archive.infolist() if m.filename.removesuffix(".npy") in _ARRAYS]
+    size, most = sum(member.file_size for member in members), most_unpacked(len(content))
+    if size > most:
+        raise TaskError(
+            f"{path}: its arrays unpack to {size:,} bytes; from a file of {len(content):,} at most "
+            f"{most:,} are read. If that is meant, save it with numpy.savez."
+        )

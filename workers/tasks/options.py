@@ -12,6 +12,9 @@ from workers.tasks.errors import TaskError, did_you_mean
 
 T = TypeVar("T")
 
+MOST = 2**53
+"""The largest whole number; more would not be exact as a float, and count nothing."""
+
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -69,6 +72,8 @@ def _fit(hint: Any, value: object) -> object:
         raise _Unfit
     if origin is tuple:
         return _fit_tuple(get_args(hint), value)
+    if isinstance(value, int) and abs(value) > MOST:
+        raise _Unfit
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return value  # kept whole: a split given as whole numbers counts rows
     if isinstance(value, float) and not math.isfinite(value):

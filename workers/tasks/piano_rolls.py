@@ -19,6 +19,8 @@ from workers.tasks.splits import Indices
 
 KEYS = 88
 LOWEST_MIDI = 21
+MOST_MEMORY = 2 * 2**30
+"""Bytes that the parsed JSON may take: an empty list is 2 characters and 56 bytes."""
 PARTS = ("train", "valid", "test")
 
 
@@ -52,6 +54,12 @@ def parse_pieces(content: bytes, path: str) -> tuple[Pieces, Pieces, Pieces]:
 
 
 def _document(text: str, path: str) -> dict[str, Any]:
+    size = _parsed_size(text)
+    if size > MOST_MEMORY:
+        raise TaskError(
+            f"{path}: as lists it would take about {size:,} bytes of memory, and {MOST_MEMORY:,} "
+            "are given. Give fewer pieces."
+        )
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -119,3 +127,9 @@ def _kind(value: Any) -> str:
     if isinstance(value, str):
         return f"the text {value[:40]!r}"
     return f"the value {json.dumps(value)[:40]}"
+
+
+def _parsed_size(text: str) -> int:
+    """Bytes that a JSON document takes as Python's objects, or somewhat more."""
+    values = text.count(",") + text.count("[") + text.count("{") + text.count('"') // 2
+    return len(text) + 40 * values + 64 * (text.count("[") + text.count("{"))

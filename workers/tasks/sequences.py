@@ -47,8 +47,9 @@ def check_finite(path: str, number: int, values: Floats) -> None:
 
 
 def class_names(labels: Iterable[str]) -> list[str]:
-    """The distinct labels: by value if all are whole numbers, else by alphabet."""
+    """The distinct labels: by value if all are whole numbers (of 18 digits at most), else by
+    alphabet."""
     distinct = set(labels)
-    if all(label.removeprefix("-").isdecimal() for label in distinct):
+    if all(len(label) < 20 and label.removeprefix("-").isdecimal() for label in distinct):
         return sorted(distinct, key=lambda label: (int(label), label))
     return sorted(distinct)

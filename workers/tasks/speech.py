@@ -12,7 +12,7 @@ from workers.tasks.base import Metric
 from workers.tasks.batches import scale_of, scaled
 from workers.tasks.classification import ClassificationTask, Labelled
 from workers.tasks.errors import TaskError, did_you_mean
-from workers.tasks.files import sha256_of
+from workers.tasks.files import MAX_BYTES, sha256_of
 from workers.tasks.log_mel import log_mel
 from workers.tasks.options import require
 from workers.tasks.sequences import Floats, class_names
@@ -133,6 +133,12 @@ def make(data: str, options: Options) -> SpeechTask:
                     f"the training part lacks.{did_you_mean(recording.label, classes)}"
                 )
     made = log_mel(given[0].rate, options.bands, options.frame, options.hop)
+    steps = sum(1 + len(recording.samples) // made.hop for recording in given)
+    if 8 * steps * options.bands > MAX_BYTES:
+        raise TaskError(
+            f"{data}: {steps:,} frames of {options.bands} bands are too much to hold in memory. "
+            "Raise the option hop or lower bands."
+        )
     features = {
         name: made.features([recording.samples for recording in members])
         for name, members in parts.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
 
 from workers.tasks.errors import TaskError, did_you_mean
 from workers.tasks.files import decode, format_of, read_bytes
+from workers.tasks.parquet_format import read_parquet
 
 TABLE_FORMATS = (".csv", ".tsv", ".parquet", ".pq")
+MOST_COLUMNS = 100_000
+"""Each takes some kilobytes of memory, be it ever so short."""
+LONGEST_LINE = 2**20
+"""Characters of a CSV's first line; pyarrow reads no longer ones either."""
 _SEPARATORS = (";", "\t", "|", ",", " ")
 
 
@@ -139,33 +144,41 @@ def read_table(path: str, *, delimiter: str | None, header: bool, skip_lines: in
     content = read_bytes(path)
     try:
         if format_of(path) in (".parquet", ".pq"):
-            table = pa.parquet.read_table(pa.BufferReader(content), use_threads=False)
+            table = read_parquet(content, path)
             names = [str(name) for name in table.column_names]
+            _refuse_wide(len(names), path)
         else:
             separator = delimiter or ("\t" if format_of(path) == ".tsv" else ",")
             text = decode(content, path).split("\n", skip_lines)[-1]
             names = _names(text, path, separator, header)
             table = _read_csv(text, names, separator, header)
-    except (pa.ArrowInvalid, OSError, pa.ArrowNotImplementedError, csv.Error) as error:
+        for name, times in Counter(names).items():
+            if times > 1:
+                raise TaskError(f"{path}: two columns are called {name!r}. Rename one.")
+        if not table.num_rows:
+            raise TaskError(f"{path}: the table has no rows.")
+        columns = {
+            name: _tidy(column.combine_chunks())
+            for name, column in zip(names, table.columns, strict=True)
+        }
+    except TaskError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, MemoryError, csv.Error) as error:
         raise TaskError(f"{path}: cannot be read as a table: {error}") from None
-    for name in names:
-        if names.count(name) > 1:
-            raise TaskError(f"{path}: two columns are called {name!r}. Rename one.")
-    if not table.num_rows:
-        raise TaskError(f"{path}: the table has no rows.")
-    columns = {
-        name: _tidy(column.combine_chunks())
-        for name, column in zip(names, table.columns, strict=True)
-    }
     return Table(path, columns, table.num_rows, content)
 
 
 def _names(text: str, path: str, separator: str, header: bool) -> list[str]:
     if len(separator) != 1:
         raise TaskError(f"option delimiter must be a single character, not {separator!r}.")
+    if text.find("\n", 0, LONGEST_LINE) < 0 and len(text) > LONGEST_LINE:
+        raise TaskError(
+            f"{path}: its first line has more than {LONGEST_LINE:,} characters. Is it a table?"
+        )
     first = next(csv.reader(io.StringIO(text), delimiter=separator), [])
     if not first:
         raise TaskError(f"{path}: the table is empty.")
+    _refuse_wide(len(first), path)
     if not header:
         return [str(number) for number in range(1, len(first) + 1)]
     if all(_is_number(cell) for cell in first):
@@ -174,6 +187,11 @@ def _names(text: str, path: str, separator: str, header: bool) -> list[str]:
             "Give header = false."
         )
     return [cell.strip() or str(number) for number, cell in enumerate(first, start=1)]
+
+
+def _refuse_wide(columns: int, path: str) -> None:
+    if columns > MOST_COLUMNS:
+        raise TaskError(f"{path}: has {columns:,} columns, and at most {MOST_COLUMNS:,} are read.")
 
 
 def _read_csv(text: str, names: list[str], separator: str, header: bool) -> Any:

@@ -6,6 +6,7 @@ Nothing of an archive is written to disk. PCM of 8 or 16 bits, one channel.
 from __future__ import annotations
 
 import io
+import os
 import re
 import tarfile
 import wave
@@ -59,11 +60,11 @@ def read_recordings(path: str) -> dict[str, Recording]:
         TaskError: There are none, or one cannot be used; the message names it.
     """
     folder = Path(path)
-    if folder.is_dir():
+    if os.path.isdir(path):
         files = _in_folder(folder)
     elif format_of(path) == ".tar":
         files = _in_archive(read_bytes(path), path)
-    elif folder.exists():
+    elif os.path.exists(path):
         raise TaskError(f"{path}: is neither a folder nor named .tar, .tar.gz or .tar.xz.")
     else:
         raise TaskError(f"{path}: there is no such folder or file (looked in {Path.cwd()}).")
@@ -98,15 +99,22 @@ def _in_archive(content: bytes, path: str) -> Iterator[tuple[str, str, bytes]]:
     """The same of an archive, read in memory only."""
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
-            for member in archive:
+            before = -1
+            for member in iter(archive.next, None):
+                vars(archive)["members"].clear()  # else it keeps a kilobyte of each
+                if archive.offset <= before:  # a negative size leads back
+                    raise tarfile.ReadError(f"it is damaged at byte {before:,}")
+                before = archive.offset
                 name = PurePosixPath(member.name)
                 if not _is_wanted(name.name):
                     continue
                 where = f"{path}: {member.name}"
                 if name.is_absolute() or ".." in name.parts:
                     raise TaskError(f"{where}: a path out of the archive. Pack it anew.")
-                if not member.isreg():
-                    raise TaskError(f"{where}: is no ordinary file. Pack it anew without links.")
+                if not member.isreg() or member.issparse():  # holes cost nothing and take memory
+                    raise TaskError(
+                        f"{where}: is no ordinary file. Pack it anew without links and holes."
+                    )
                 _check_size(where, member.size)
                 opened = archive.extractfile(member)
                 assert opened is not None  # it is a regular member
@@ -118,7 +126,14 @@ def _in_archive(content: bytes, path: str) -> Iterator[tuple[str, str, bytes]]:
                 )
     except TaskError:
         raise
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
+    except (
+        tarfile.TarError,
+        OSError,
+        EOFError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise TaskError(f"{path}: cannot be read as a tar archive: {error}.") from None
 
 

@@ -1,0 +1,30 @@
+"""What commands show of a record: nothing that a file holds acts on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+import click
+
+
+def put(text: str) -> None:
+    """Show a text on stdout; line breaks and tabs are ours, what else does not print is escaped."""
+    from genomes.readable import readable
+
+    click.echo(readable(text, keep="\n\t"))
+
+
+def put_error(text: str) -> None:
+    """Show a text on stderr, as `put`."""
+    from genomes.readable import readable
+
+    print(readable(text, keep="\n\t"), file=sys.stderr)
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Show warnings on stderr, one line each."""
+    from genomes.readable import readable
+
+    for warning in warnings:
+        print(f"warning: {readable(warning)}", file=sys.stderr)

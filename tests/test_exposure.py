@@ -1,0 +1,124 @@
+"""Whether other machines reach the Ray in use, seen on real sockets and a real head."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.ray_head import processes_of_session, running_head
+from tests.tiny import evo_nas
+from workers.exposure import Listener, descendants, is_loopback, listeners, token_of, warning
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret"}
+
+
+@pytest.mark.parametrize(
+    ("host", "family", "reachable"),
+    [
+        ("127.0.0.1", socket.AF_INET, False),
+        ("0.0.0.0", socket.AF_INET, True),
+        ("::1", socket.AF_INET6, False),
+        ("::", socket.AF_INET6, True),
+    ],
+)
+def test_a_listening_socket_is_found_with_who_can_reach_it(
+    host: str, family: socket.AddressFamily, reachable: bool
+) -> None:
+    with socket.socket(family) as server:
+        server.bind((host, 0))
+        port = server.getsockname()[1]
+        assert Listener(host, port) not in listeners([os.getpid()])  # it does not listen yet
+        server.listen()
+        (found,) = (each for each in listeners([os.getpid()]) if each.port == port)
+    assert found == Listener(host, port) and found.reachable is reachable
+    said = warning("local", {}, [found])
+    assert (said is not None) is reachable
+
+
+def test_sockets_of_a_child_are_found_and_those_of_the_dead_are_not() -> None:
+    code = "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); "
+    code += "print(s.getsockname()[1], flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    port = int(child.stdout.readline())
+    assert child.pid in descendants(os.getpid())
+    assert Listener("127.0.0.1", port) in listeners(descendants(os.getpid()))
+    child.communicate("\n", timeout=30)
+    assert listeners([child.pid]) == []
+
+
+def test_a_real_head_listens_to_all_interfaces_and_its_token_is_what_protects_it() -> None:
+    with running_head(1) as head:
+        found = listeners(processes_of_session(head.pid))
+        assert int(head.address.rpartition(":")[2]) in {each.port for each in found}
+        assert any(each.reachable for each in found)  # though it was told 127.0.0.1
+        assert warning(head.address, head.environment, found) is None
+        without = {k: v for k, v in head.environment.items() if not k.startswith("RAY_AUTH")}
+        said = warning(head.address, without, found)
+        assert said is not None and said.startswith(f"the Ray cluster at {head.address} asks for")
+        assert "Set RAY_AUTH_MODE=token before it starts" in said
+        Path(head.environment["RAY_AUTH_TOKEN_PATH"]).chmod(0o644)
+        said = warning(head.address, head.environment, found)
+        assert said is not None and said.endswith("has mode 0644, which must be 0600.")
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [("10.0.0.5:6379", True), ("head.example:6379", True), ("127.0.0.1:6379", False)],
+)
+def test_a_cluster_without_a_token_is_told_where_others_reach_it(
+    address: str, warned: bool
+) -> None:
+    assert (warning(address, {}) is not None) is warned
+    assert warning(address, TOKEN) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("localhost", True),
+        ("[::1]", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.0.2.2", False),
+        ("localhost.example", False),
+    ],
+)
+def test_what_leads_to_this_machine_alone(host: str, alone: bool) -> None:
+    assert is_loopback(host) is alone
+
+
+def test_how_the_token_is_set(tmp_path: Path) -> None:
+    assert not token_of({}).wanted
+    assert token_of(TOKEN).ok
+    path = tmp_path / ".ray" / "auth_token"
+    environment = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
+    assert token_of(environment).text == f"RAY_AUTH_MODE is 'token', but {path} is missing"
+    path.parent.mkdir()
+    path.touch(mode=0o600)
+    assert token_of(environment).ok
+    path.chmod(0o640)
+    assert not token_of(environment).ok
+
+
+@pytest.mark.parametrize(("mode", "code"), [(0o600, 0), (0o644, 1)])
+def test_doctor_says_how_the_token_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, code: int
+) -> None:
+    (tmp_path / "token").touch(mode=mode)
+    (tmp_path / "token").chmod(mode)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    done = evo_nas("doctor", "--run", str(tmp_path))
+    assert f"{tmp_path / 'token'} has mode {mode:04o}, which must be 0600" in done.stdout
+    assert done.returncode == code, done.stdout

@@ -1,0 +1,159 @@
+"""Who else can reach the Ray in use, and whether it asks them for a token.
+
+Whoever reaches a Ray that asks for none can run code in it. Ray's servers listen to all interfaces,
+also those of a Ray that one process starts for itself, whatever address they go by. Nothing here
+imports Ray: it is asked before one starts, and by ``evo-nas doctor``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_LISTENING = "0A"
+"""State of a socket in /proc/net/tcp."""
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Listener:
+    """A TCP socket that takes connections.
+
+    Attributes:
+        host: Address it is bound to; ``0.0.0.0`` and ``::`` are all interfaces.
+        port: Its port.
+    """
+
+    host: str
+    port: int
+
+    @property
+    def reachable(self) -> bool:
+        """Whether other machines may reach it, as far as no firewall is between."""
+        return not is_loopback(self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """How Ray's token is set in an environment.
+
+    Attributes:
+        wanted: Whether RAY_AUTH_MODE says ``token``.
+        text: What there is, for a person.
+        ok: Whether it is right: where one is wanted it is there, and nobody else can read it.
+    """
+
+    wanted: bool
+    text: str
+    ok: bool
+
+
+def token_of(environment: Mapping[str, str]) -> Token:
+    """How Ray's token is set; Ray takes RAY_AUTH_TOKEN before a file."""
+    if environment.get("RAY_AUTH_MODE") != "token":
+        return Token(False, "RAY_AUTH_MODE is not 'token'; set it before 'ray start --head'", True)
+    if environment.get("RAY_AUTH_TOKEN"):
+        return Token(True, "RAY_AUTH_TOKEN is set", True)
+    home = environment.get("HOME", "~")
+    path = Path(environment.get("RAY_AUTH_TOKEN_PATH", f"{home}/.ray/auth_token")).expanduser()
+    if not path.is_file():
+        return Token(True, f"RAY_AUTH_MODE is 'token', but {path} is missing", False)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return Token(True, f"{path} has mode {mode:04o}, which must be 0600", mode == 0o600)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address leads to this machine alone."""
+    if host in ("localhost", ""):
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False  # a name, which anyone may give to anything
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def listeners(pids: Iterable[int]) -> list[Listener]:
+    """The TCP sockets on which some processes listen; one that has ended has none (Linux)."""
+    known = {**_sockets("/proc/net/tcp"), **_sockets("/proc/net/tcp6")}
+    found: set[Listener] = set()
+    for pid in pids:
+        try:
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                found |= {known[name] for name in [_target(descriptor)] if name in known}
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue  # it ended, or is another user's
+    return sorted(found)
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return os.readlink(descriptor)
+    except FileNotFoundError:  # closed while we looked
+        return ""
+
+
+def _sockets(table: str) -> dict[str, Listener]:
+    """Listening sockets by the name that descriptors have."""
+    path = Path(table)
+    if not path.exists():
+        return {}
+    rows = (line.split() for line in path.read_text(encoding="ascii").splitlines()[1:])
+    return {f"socket:[{row[9]}]": _listener(row[1]) for row in rows if row and row[3] == _LISTENING}
+
+
+def _listener(text: str) -> Listener:
+    """``0100007F:1F90``: words of four bytes in the machine's order, and a port."""
+    host, _, port = text.partition(":")
+    words = [bytes.fromhex(host[at : at + 8])[::-1] for at in range(0, len(host), 8)]
+    return Listener(str(ipaddress.ip_address(b"".join(words))), int(port, 16))
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that descend from it (Linux)."""
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found
+
+
+def warning(
+    address: str, environment: Mapping[str, str], listening: Collection[Listener] = ()
+) -> str | None:
+    """What the user should know of the Ray in use; None if nothing.
+
+    Args:
+        address: ``local``, or where the cluster was reached, as ``host:port``.
+        environment: Of this process. A cluster that wants a token would not have taken one
+            without it.
+        listening: For ``local``, and a cluster whose head is on this machine: its sockets.
+    """
+    token = token_of(environment)
+    if token.wanted:
+        return None if token.ok else f"Ray's token: {token.text}."
+    host, _, _ = address.rpartition(":")
+    open_to_all = [f"{each.host}:{each.port}" for each in listening if each.reachable]
+    if address == "local" and open_to_all:
+        what, where = "the Ray started here", open_to_all
+    elif address != "local" and (open_to_all or not is_loopback(host)):
+        what, where = f"the Ray cluster at {address}", open_to_all or [address]
+    else:
+        return None
+    more = f" and {len(where) - SHOWN} more" if len(where) > SHOWN else ""
+    return (
+        f"{what} asks for no token, and listens to other machines ({', '.join(where[:SHOWN])}"
+        f"{more}): whoever reaches it can run code in it. Set RAY_AUTH_MODE=token before it "
+        "starts; 'ray get-auth-token --generate' makes a token."
+    )
