@@ -29,6 +29,8 @@ READ_PATIENCE = 30.0
 """The same of what is read: somebody waits for it at a terminal."""
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 20.0
 """Limits of a single request. `evo_nas.record.lease` counts on them."""
+CHUNK = 1 << 24
+"""Bytes of an object that are read at once."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 
 _FINAL = (
@@ -183,16 +185,18 @@ class RemotePath:
         """The whole object.
 
         Args:
-            check: Called with its size before it is read; may raise to prevent that.
+            check: Called with the bytes read so far, again and again; may raise to end that.
 
         Raises:
             FileNotFoundError: If there is none.
         """
 
         def read() -> bytes:
-            with self._system.open_input_file(self._path) as file:
-                check(file.size())
-                content: bytes = file.read()
+            content = b""
+            with self._system.open_input_stream(self._path) as stream:
+                while chunk := stream.read(CHUNK):
+                    content += chunk
+                    check(len(content))
             return content
 
         try:
