@@ -225,8 +225,13 @@ def test_a_run_that_a_job_has_written_is_gone_on_with_and_not_begun_again(status
     ("run", "more", "code", "said"),
     [
         ("run", ("--new",), 1, "job's own folder vanishes"),
-        ("/tmp/none", ("--workers", "0", "--evaluations", "2"), 1, "workers is 0, which evaluates"),
-        ("/tmp/none", ("--evaluations", "2"), 1, "no Ray cluster at address 'auto'"),
+        (
+            "{here}/run",
+            ("--workers", "0", "--evaluations", "2"),
+            1,
+            "workers is 0, which evaluates",
+        ),
+        ("{here}/run", ("--evaluations", "2"), 1, "no Ray cluster at address 'auto'"),
     ],
 )
 def test_a_job_refuses_what_cannot_work(
@@ -239,7 +244,7 @@ def test_a_job_refuses_what_cannot_work(
 ) -> None:
     # A port where nobody listens: no Ray of this machine may be joined.
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    done = evo_nas("job", "search.toml", "--run", run, *more, cwd=folder)
+    done = evo_nas("job", "search.toml", "--run", run.format(here=folder), *more, cwd=folder)
     assert done.returncode == code
     assert said in done.stderr, done.stderr
 
