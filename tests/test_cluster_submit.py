@@ -218,15 +218,21 @@ def test_a_run_that_a_job_has_written_is_gone_on_with_and_not_begun_again(status
     with pytest.raises(ClusterError, match=r"exists \(the job \S+ \w+\). Go on with it by adding"):
         refuse_second(Wanted(S3, False, {}, False), [_job(status)])
     refuse_second(Wanted(S3, True, {}, False), [_job(status)])
-    refuse_second(Wanted(S3, False, {}, False), [_job("FAILED")])
+    # A path of the head, which this machine does not see.
+    refuse_second(Wanted("/runs/first", False, {}, False), [_job("FAILED")])
 
 
 @pytest.mark.parametrize(
     ("run", "more", "code", "said"),
     [
         ("run", ("--new",), 1, "job's own folder vanishes"),
-        ("/tmp/none", ("--workers", "0", "--evaluations", "2"), 1, "workers is 0, which evaluates"),
-        ("/tmp/none", ("--evaluations", "2"), 1, "no Ray cluster at address 'auto'"),
+        (
+            "{here}/run",
+            ("--workers", "0", "--evaluations", "2"),
+            1,
+            "workers is 0, which evaluates",
+        ),
+        ("{here}/run", ("--evaluations", "2"), 1, "no Ray cluster at address 'auto'"),
     ],
 )
 def test_a_job_refuses_what_cannot_work(
@@ -239,7 +245,7 @@ def test_a_job_refuses_what_cannot_work(
 ) -> None:
     # A port where nobody listens: no Ray of this machine may be joined.
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    done = evo_nas("job", "search.toml", "--run", run, *more, cwd=folder)
+    done = evo_nas("job", "search.toml", "--run", run.format(here=folder), *more, cwd=folder)
     assert done.returncode == code
     assert said in done.stderr, done.stderr
 
