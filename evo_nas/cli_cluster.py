@@ -58,9 +58,6 @@ def _flags(command: Command) -> Command:
 @click.option("--address", help="URL of a dashboard, instead of CLUSTER.yaml.")
 @_flags
 @click.option("--resume", is_flag=True, help="Go on with the run, with what is left of its budget.")
-@click.option(
-    "--gpus/--no-gpus", default=None, help="Machines to come have GPUs; else as CLUSTER.yaml says."
-)
 @click.option("--dashboard-port", default=8265, show_default=True, help="On the head.")
 @click.option(
     "--watch", default=15.0, show_default=True, help="Seconds to see whether the job starts well."
@@ -71,7 +68,6 @@ def submit(
     run: str,
     data: str | None,
     resume: bool,
-    gpus: bool | None,
     dashboard_port: int,
     watch: float,
     **flags: Any,
@@ -95,10 +91,9 @@ def submit(
         raise click.ClickException("the search has no end. Add --evaluations N or --hours H.")
     use_token(os.environ)  # before anything imports Ray, which reads it once
     if file is not None:
-        held = _held_by(file, config)
-        gpus = held if gpus is None else gpus
+        _refuse_unheld(file, config)
     run = run.rstrip("/") or run
-    wanted = sending.Wanted(run, resume, flags, bool(gpus))
+    wanted = sending.Wanted(run, resume, flags)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evo-nas-")))
         package = pack(config_file, config, data, Path.cwd(), folder)
@@ -126,8 +121,8 @@ def _cluster_and_config(files: tuple[Path, ...], address: str | None) -> tuple[P
     )
 
 
-def _held_by(file: Path, config: Any) -> bool:
-    """Whether the machines of a cluster's file have GPUs; refuses workers that none can hold."""
+def _refuse_unheld(file: Path, config: Any) -> None:
+    """Refuse a search whose workers no machine of a cluster's file can hold."""
     from evo_nas.cluster.check import check_file
     from evo_nas.cluster.room import room_problems
 
@@ -141,7 +136,6 @@ def _held_by(file: Path, config: Any) -> bool:
         )
     for problem in room_problems(checked.machines, checked.limit, config.workers):
         raise click.ClickException(f"{file}: {problem}")
-    return checked.has_gpus
 
 
 def _next(name: str, run: str, file: Path | None, address: str) -> str:
@@ -171,25 +165,15 @@ def _next(name: str, run: str, file: Path | None, address: str) -> str:
 @_flags
 @click.option("--new", "mode", flag_value="new", help="Refuse a run that exists.")
 @click.option("--resume", "mode", flag_value="resume", help="Refuse a run that does not exist.")
-@click.option("--gpus", is_flag=True, help="Machines still to come have GPUs.")
-@click.option(
-    "--wait-minutes",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="How long machines may take to come.",
-)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def job(
     config: Path,
     run: str,
     mode: str | None,
-    gpus: bool,
-    wait_minutes: float,
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """What a cluster's job runs: waits for machines, begins the run or goes on with it.
+    """What a cluster's job runs: begins the run or goes on with it.
 
     Without --new and --resume a run that exists is gone on with, any other begun: the same command
     may be tried again.
@@ -198,7 +182,7 @@ def job(
     from evo_nas.cluster.job import run_job
     from evo_nas.config import load
 
-    outcome = run_job(load(config), run, mode or "either", flags, 60 * wait_minutes, gpus)  # type: ignore[arg-type]
+    outcome = run_job(load(config), run, mode or "either", flags)  # type: ignore[arg-type]
     cli._finish(outcome, as_json)
 
 

@@ -119,21 +119,6 @@ def test_a_search_is_submitted_to_a_dashboard_and_gone_on_with(head: Head, tmp_p
     assert _evaluations(run) == 5
 
 
-def test_a_job_whose_machines_do_not_come_says_how_long_it_waited(
-    head: Head, tmp_path: Path
-) -> None:
-    words = (EVO_NAS, "job", _configuration(tmp_path), "--run", tmp_path / "run")
-    more = ("--data", _text(tmp_path), "--evaluations", "3", "--wait-minutes", "0.05")
-    done = _submit(head, *words, *more, "--workers", "2")
-    assert done.returncode != 0
-    assert "waiting for machines: 2 workers cannot run at once" in done.stdout
-    assert "the machines for 2 workers did not come within 0.05 minutes" in done.stdout
-    done = _submit(head, *words, *more, "--gpus")
-    assert done.returncode != 0
-    assert "no machine with a GPU is there; the cluster has 1 in all" in done.stdout
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_job_refuses_a_run_directory_that_would_vanish_with_it(
     head: Head, tmp_path: Path
 ) -> None:

@@ -117,7 +117,7 @@ def test_a_search_brings_machines_from_none_and_they_go_when_it_has_ended(
         assert said in done.stderr
     _until_ended(cluster, job)
     assert len(cluster.machines()) == MOST
-    assert "waiting for machines: 2 workers cannot run at once" in _output(cluster, job)
+    assert "2 workers are asked for, and there is room for 0 now" in _output(cluster, job)
     assert _shown(cluster, run)["evaluations"] == 6
     _until(lambda: cluster.alive() == [], 60, lambda: str(cluster.machines()))
     assert [name for name in cluster.machines() if processes_of(cluster.folder / name)] == []

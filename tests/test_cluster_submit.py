@@ -193,12 +193,12 @@ def test_an_earlier_run_that_the_cluster_cannot_read_is_refused(
 def test_the_job_is_told_what_the_command_was_told() -> None:
     flags = {"hours": 2.5, "evaluations": None, "workers": 4}
     package = Package(Path("p"), "data/a book.txt")
-    words = shlex.split(command(Wanted("s3://b/a run", False, flags, True), package))
+    words = shlex.split(command(Wanted("s3://b/a run", False, flags), package))
     assert words == shlex.split(
-        "evo-nas job search.toml --run 's3://b/a run' --new --gpus --hours 2.5 --workers 4 "
+        "evo-nas job search.toml --run 's3://b/a run' --new --hours 2.5 --workers 4 "
         "--data 'data/a book.txt'"
     )
-    words = shlex.split(command(Wanted(S3, True, {}, False), Package(Path("p"), None)))
+    words = shlex.split(command(Wanted(S3, True, {}), Package(Path("p"), None)))
     assert words == ["evo-nas", "job", "search.toml", "--run", S3, "--resume"]
 
 
@@ -210,16 +210,16 @@ def _job(status: str, name: str = "evo-nas-first-0-1") -> Job:
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
 def test_a_run_is_written_by_one_job_at_a_time(status: str, resume: bool) -> None:
     with pytest.raises(ClusterError, match=rf"{S3} is being written by the job \S+ \({status}\)"):
-        refuse_second(Wanted(S3, resume, {}, False), [_job("FAILED"), _job(status)])
+        refuse_second(Wanted(S3, resume, {}), [_job("FAILED"), _job(status)])
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "STOPPED"])
 def test_a_run_that_a_job_has_written_is_gone_on_with_and_not_begun_again(status: str) -> None:
     with pytest.raises(ClusterError, match=r"exists \(the job \S+ \w+\). Go on with it by adding"):
-        refuse_second(Wanted(S3, False, {}, False), [_job(status)])
-    refuse_second(Wanted(S3, True, {}, False), [_job(status)])
+        refuse_second(Wanted(S3, False, {}), [_job(status)])
+    refuse_second(Wanted(S3, True, {}), [_job(status)])
     # A path of the head, which this machine does not see.
-    refuse_second(Wanted("/runs/first", False, {}, False), [_job("FAILED")])
+    refuse_second(Wanted("/runs/first", False, {}), [_job("FAILED")])
 
 
 @pytest.mark.parametrize(

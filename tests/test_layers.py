@@ -20,7 +20,7 @@ MAY_IMPORT_TORCH_IN_GENOMES = {"genomes.reference"}
 MAY_IMPORT_RAY = {
     *("workers.actor", "workers.metrics", "workers.pool", "workers.runtime"),
     *("workers.autoscaler", "workers.waiting", "workers.watch"),
-    *("workers.cluster_files", "workers.cluster_jobs", "workers.cluster_room"),
+    *("workers.cluster_files", "workers.cluster_jobs"),
 }
 """The actor, Ray's metrics, the pool, how it starts or joins Ray and asks about machines; Ray's
 validator of a cluster's file, its jobs, and how a job waits for machines."""

@@ -32,11 +32,6 @@ class Checked:
     limit: int | None
     is_manifest: bool = False
 
-    @property
-    def has_gpus(self) -> bool:
-        """Whether any machine for workers has a GPU."""
-        return any(kind.resources.get("GPU") for kind in self.machines)
-
 
 def check_file(path: Path, config: SearchConfig | None = None) -> Checked:
     """Check a file, and whether its machines hold the workers of a search.

@@ -1,4 +1,4 @@
-"""What a job does on the cluster: waits for machines, then begins a run or goes on with it."""
+"""What a job does on the cluster: it begins a run or goes on with it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ Mode = Literal["either", "new", "resume"]
 ADDRESS = "auto"
 
 
-def run_job(
-    config: SearchConfig, run: str, mode: Mode, flags: dict[str, Any], wait: float, gpus: bool
-) -> Outcome:
+def run_job(config: SearchConfig, run: str, mode: Mode, flags: dict[str, Any]) -> Outcome:
     """Search on the cluster of this machine.
 
     Args:
@@ -26,36 +24,24 @@ def run_job(
         run: The run directory.
         mode: ``new`` refuses a run that exists, ``resume`` one that does not.
         flags: Of the budget, workers and data; None for those not given.
-        wait: Seconds until the machines have to be there.
-        gpus: Whether machines to come have GPUs.
 
     Raises:
         ClusterError: If the run directory is relative, workers is 0, or the run exists, does not
             exist or was begun with another configuration: before any machine is asked for.
-        PoolError: If the machines do not come.
         SearchError, RecordError: As `evo_nas.search.start` and `resume`.
     """
     from evo_nas.search import resume, start
-    from workers import runtime
-    from workers.cluster_room import wait_for_room
 
     refuse_vanishing(run)
     goes_on = mode == "resume" or (mode == "either" and _exists(run))
     settings = with_overrides(config, run=run, **flags | {"address": ADDRESS})
-    workers = settings.workers
-    if workers.workers == 0:
+    if settings.workers.workers == 0:
         raise ClusterError(
             "workers is 0, which evaluates in the job's own process and uses no machine of the "
             "cluster. Leave it out, or write how many."
         )
     _refuse_before_machines_come(settings, run, goes_on)
-    # The search begins with the first machine that holds a worker, and asks for the others itself.
-    connected = wait_for_room(ADDRESS, 1, workers.workers_per_gpu, gpus=gpus, seconds=wait)
-    try:
-        return resume(run, flags | {"address": ADDRESS}, config) if goes_on else start(settings)
-    finally:
-        if connected:
-            runtime.stop()
+    return resume(run, flags | {"address": ADDRESS}, config) if goes_on else start(settings)
 
 
 def _refuse_before_machines_come(settings: SearchConfig, run: str, goes_on: bool) -> None:

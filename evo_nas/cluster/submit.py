@@ -29,13 +29,11 @@ class Wanted:
         run: The run directory: a URI, or an absolute path of the head.
         resume: Whether to go on with the run, rather than begin it.
         flags: Of `evo-nas job`, such as hours; None for those not given.
-        gpus: Whether the machines to come have GPUs.
     """
 
     run: str
     resume: bool
     flags: dict[str, Any]
-    gpus: bool
 
 
 def submit(jobs: Jobs, wanted: Wanted, package: Package) -> str:
@@ -94,8 +92,6 @@ def command(wanted: Wanted, package: Package) -> str:
     """The shell command of the job."""
     words = ["evo-nas", "job", SEARCH, "--run", wanted.run]
     words.append("--resume" if wanted.resume else "--new")
-    if wanted.gpus:
-        words.append("--gpus")
     for name, value in (wanted.flags | {"data": package.data}).items():
         if value is not None:
             words += [f"--{name.replace('_', '-')}", str(value)]
