@@ -83,6 +83,17 @@ def test_the_token_is_looked_for_where_ray_does(folder: Path, tmp_path: Path) ->
     assert environment["RAY_AUTH_MODE"] == "token"
 
 
+def test_a_task_of_ones_own_is_sent_only_if_the_command_line_names_it(folder: Path) -> None:
+    _write(folder, 'kind = "my_task:make"')
+    (folder / "my_task.py").write_text("")
+    words = ("submit", "search.toml", *ADDRESS, "--run", S3)
+    refused = evo_nas(*words, cwd=folder)
+    assert refused.returncode == 1
+    assert "If you trust it and the file, say so: --task my_task:make" in refused.stderr
+    sent = evo_nas(*words, "--task", "my_task:make", cwd=folder)
+    assert "the cluster at http://127.0.0.1:9 cannot be used: " in sent.stderr
+
+
 def test_a_cluster_that_does_not_answer_is_told_in_one_line(folder: Path) -> None:
     done = evo_nas("submit", "search.toml", *ADDRESS, "--run", S3, cwd=folder)
     assert done.returncode == 1
@@ -191,12 +202,12 @@ def test_an_earlier_run_that_the_cluster_cannot_read_is_refused(
 
 
 def test_the_job_is_told_what_the_command_was_told() -> None:
-    flags = {"hours": 2.5, "evaluations": None, "workers": 4}
+    flags = {"hours": 2.5, "evaluations": None, "workers": 4, "task": "my_task:make"}
     package = Package(Path("p"), "data/a book.txt")
     words = shlex.split(command(Wanted("s3://b/a run", False, flags), package))
     assert words == shlex.split(
         "evo-nas job search.toml --run 's3://b/a run' --new --hours 2.5 --workers 4 "
-        "--data 'data/a book.txt'"
+        "--task my_task:make --data 'data/a book.txt'"
     )
     words = shlex.split(command(Wanted(S3, True, {}), Package(Path("p"), None)))
     assert words == ["evo-nas", "job", "search.toml", "--run", S3, "--resume"]

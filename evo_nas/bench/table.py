@@ -170,13 +170,13 @@ def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from workers.parquet_pages import unpacked_bytes
+    from workers.parquet_pages import sizes_of
     from workers.parquet_sizes import bytes_of
 
     try:
         content = path.read_bytes()
         with pq.ParquetFile(pa.BufferReader(content)) as file:
-            if max(unpacked_bytes(content), bytes_of(file)) > max(
+            if max(sizes_of(content).unpacked, bytes_of(file)) > max(
                 ALWAYS_READ, MOST_PACKED * len(content)
             ):
                 raise BenchError(f"{path}: it unpacks to more than any table has.")

@@ -23,18 +23,21 @@ def run_job(config: SearchConfig, run: str, mode: Mode, flags: dict[str, Any]) -
         config: Of the file.
         run: The run directory.
         mode: ``new`` refuses a run that exists, ``resume`` one that does not.
-        flags: Of the budget, workers and data; None for those not given.
+        flags: Of the budget, workers, data and a task of the user's own; None for those not given.
 
     Raises:
         ClusterError: If the run directory is relative, workers is 0, or the run exists, does not
             exist or was begun with another configuration: before any machine is asked for.
-        SearchError, RecordError: As `evo_nas.search.start` and `resume`.
+        SearchError, RecordError: If the configuration names code that ``flags`` do not
+            (`evo_nas.strangers`), and as `evo_nas.search.start` and `resume`.
     """
     from evo_nas.search import resume, start
+    from evo_nas.strangers import refuse_unsaid
 
     refuse_vanishing(run)
     goes_on = mode == "resume" or (mode == "either" and _exists(run))
     settings = with_overrides(config, run=run, **flags | {"address": ADDRESS})
+    refuse_unsaid(settings, "the configuration of this job", task=flags.get("task"), address=None)
     if settings.workers.workers == 0:
         raise ClusterError(
             "workers is 0, which evaluates in the job's own process and uses no machine of the "

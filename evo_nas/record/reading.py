@@ -20,7 +20,7 @@ from evo_nas.events import Event
 from evo_nas.record.checkpoint import Manifest, read_manifest
 from evo_nas.record.header import Header, read_header
 from evo_nas.record.layout import SEGMENTS, Part, cover, parts_in, segment_count
-from evo_nas.record.outside import read_whole
+from evo_nas.record.outside import read_whole, what_is_wrong
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.segments import SCHEMA, DamagedSegment, decode, decode_rows, events_of
 from evo_nas.record.storage import contents
@@ -148,8 +148,11 @@ def _read(root: RunPath, columns: Sequence[str] | None) -> Reading:
         else:
             raise RecordError(_cannot_be_left_out(folder, part, why))
     tables = [done[part] for part in chosen]
+    table = pa.concat_tables([nothing(columns), *tables])
+    if wrong := what_is_wrong(table):
+        raise RecordError(f"{folder}: {wrong}. Restore it from a copy of the run.")
     return Reading(
-        table=pa.concat_tables([nothing(columns), *tables]),
+        table=table,
         parts=tuple(chosen),
         rows=tuple(table.num_rows for table in tables),
         manifest=manifest,

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evo_nas.events import Asked, Event, Told
-from evo_nas.record.outside import MOST_BYTES, mutation_from, what_is_wrong
-from workers.parquet_pages import unpacked_bytes
-from workers.parquet_sizes import bytes_decoded, bytes_of, decoded
+from evo_nas.record.outside import MOST_BYTES, mutation_from
+from workers.parquet_pages import sizes_of
+from workers.parquet_sizes import bytes_decoded, decoded
 
 _ASKED = tuple(Asked.__dataclass_fields__)
 _TOLD = tuple(Told.__dataclass_fields__)
@@ -88,6 +88,8 @@ SEAL, UNSEALED = b"sha256", b"0" * 64
 
 REMEMBERED = 2**15
 """Bytes of a file up to which the size of its pages is looked at once in a process."""
+ROW_BYTES = 8 * len(SCHEMA)
+"""Of a row, its texts and lists not counted."""
 ROW_GROUP = 2048
 """Rows of a rolled file that are read together: who wants one genome need not read them all."""
 
@@ -167,8 +169,6 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         raise
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         raise DamagedSegment(str(error).split("\n")[0]) from error
-    if why := what_is_wrong(table):
-        raise DamagedSegment(why)
     table = _upgraded(table, missing)
     return table if columns is None else table.select(list(columns))
 
@@ -210,33 +210,34 @@ def _opened(content: bytes) -> tuple[pq.ParquetFile, tuple[str, ...]]:
     Raises:
         DamagedSegment: If it is no segment, or says of itself that it takes too much memory.
     """
+    sizes = _remembered(content) if len(content) < REMEMBERED else sizes_of(content)
     metadata = pq.read_metadata(pa.BufferReader(content))
     missing = _missing(metadata.schema.to_arrow_schema())
+    # A text is no longer than all pages together, but may be meant once in each row. Where that
+    # could come to much, texts are read as dictionaries: one that repeats is there once.
+    repeated = [name for name in _TEXTS if name not in missing]
     file = pq.ParquetFile(
         pa.BufferReader(content),
         metadata=metadata,
         page_checksum_verification=True,
-        read_dictionary=[name for name in _TEXTS if name not in missing],
+        read_dictionary=repeated if sizes.rows * sizes.unpacked > MOST_BYTES // 8 else (),
     )
-    if max(bytes_of(file), _unpacked(content)) > MOST_BYTES:
+    if max(sizes.rows * ROW_BYTES, sizes.unpacked) > MOST_BYTES:
         raise DamagedSegment("it decodes to more than any segment")
     return file, missing
 
 
-def _unpacked(content: bytes) -> int:
-    """As `unpacked_bytes`, which takes a millisecond: who reads while a search rolls files up reads
-    the same small ones again and again."""
-    return _remembered(content) if len(content) < REMEMBERED else unpacked_bytes(content)
-
-
-_remembered = lru_cache(maxsize=1024)(unpacked_bytes)
+_remembered = lru_cache(maxsize=1024)(sizes_of)
+"""Who reads while a search rolls files up reads the same small ones again and again."""
 
 
 def _undone(table: pa.Table) -> pa.Table:
-    """A table whose texts were read as dictionaries, so that one that repeats is there once."""
-    if bytes_decoded(table) > MOST_BYTES:
-        raise DamagedSegment("its texts decode to more than those of any segment")
-    return decoded(table).replace_schema_metadata(None)
+    """A table whose texts may have been read as dictionaries, without these."""
+    if any(pa.types.is_dictionary(field.type) for field in table.schema):
+        if bytes_decoded(table) > MOST_BYTES:
+            raise DamagedSegment("its texts decode to more than those of any segment")
+        table = decoded(table)
+    return table.replace_schema_metadata(None)
 
 
 def _missing(schema: pa.Schema) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.parquet_pages import unpacked_bytes
+from workers.parquet_pages import sizes_of
 from workers.parquet_sizes import bytes_decoded, bytes_of, decoded, is_text
 from workers.tasks.errors import TaskError
 from workers.tasks.files import most_unpacked
@@ -20,7 +20,7 @@ def read_parquet(content: bytes, path: str) -> pa.Table:
         pyarrow.ArrowException, OSError, ValueError: It is no Parquet file, or damaged.
     """
     most = most_unpacked(len(content))
-    _refuse_larger(unpacked_bytes(content), most, path)
+    _refuse_larger(sizes_of(content).unpacked, most, path)
     with pq.ParquetFile(pa.BufferReader(content)) as file:
         schema = file.schema_arrow
         for field in schema:
