@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.ray_head import processes_of_session, running_head
-from tests.tiny import evo_nas
-from workers.exposure import Listener, descendants, is_loopback, listeners, token_of, warning
+from tests.tiny import ROOT, evo_nas
+from workers.exposure import (
+    Listener,
+    descendants,
+    is_loopback,
+    listeners,
+    protect,
+    token_of,
+    warning,
+)
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret"}
 
@@ -122,3 +130,48 @@ def test_doctor_says_how_the_token_is_set(
     done = evo_nas("doctor", "--run", str(tmp_path))
     assert f"{tmp_path / 'token'} has mode {mode:04o}, which must be 0600" in done.stdout
     assert done.returncode == code, done.stdout
+
+
+LOCAL = """
+import os, subprocess, sys
+from workers.limits import Limits
+from workers.messages import Request, Training
+from workers.open_pool import open_pool
+
+pool = open_pool(1, None, Limits(), evaluator="tests.misbehaving:evaluate")
+import ray
+address = ray.get_runtime_context().gcs_address
+others = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
+others["HOME"] = "/nowhere"
+status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+print(os.environ["RAY_AUTH_MODE"], subprocess.run(status, env=os.environ).returncode,
+      subprocess.run(status, env=others).returncode, file=sys.stdout, flush=True)
+pool.close()
+"""
+
+
+def test_a_ray_started_for_a_search_takes_nobody_without_its_token(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", LOCAL], env=environment, capture_output=True, text=True, timeout=120
+    )
+    mode, own, others = done.stdout.split()[-3:]
+    assert (mode, own) == ("token", "0"), done.stdout + done.stderr
+    assert others != "0"
+    assert "asks for no token" not in done.stderr
+
+
+def test_the_token_of_a_local_ray_is_the_users_own_or_a_random_one(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path)}
+    protect(environment)
+    assert environment["RAY_AUTH_MODE"] == "token"
+    assert len(environment["RAY_AUTH_TOKEN"]) == 64
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").touch(mode=0o600)
+    environment = {"HOME": str(tmp_path)}
+    protect(environment)
+    assert environment == {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
+    environment = {"RAY_AUTH_MODE": "disabled"}
+    protect(environment)
+    assert environment == {"RAY_AUTH_MODE": "disabled"}

@@ -1,16 +1,17 @@
 """Who else can reach the Ray in use, and whether it asks them for a token.
 
 Whoever reaches a Ray that asks for none can run code in it. Ray's servers listen to all interfaces,
-also those of a Ray that one process starts for itself, whatever address they go by. Nothing here
-imports Ray: it is asked before one starts, and by ``evo-nas doctor``.
+also those of a Ray that one process starts for itself, whatever address they go by: so such a Ray
+gets a token (`protect`). Nothing here imports Ray, which reads its token once, when it is imported.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,22 @@ def token_of(environment: Mapping[str, str]) -> Token:
         return Token(True, f"RAY_AUTH_MODE is 'token', but {path} is missing", False)
     mode = stat.S_IMODE(path.stat().st_mode)
     return Token(True, f"{path} has mode {mode:04o}, which must be 0600", mode == 0o600)
+
+
+def protect(environment: MutableMapping[str, str]) -> None:
+    """Let the Ray that this process is about to start ask for a token.
+
+    It is the user's own, if there is one that nobody else can read, else a random one that only
+    this process and its children know. What the user said of RAY_AUTH_MODE stays.
+
+    Args:
+        environment: Of this process. It has no effect on a Ray that is imported already.
+    """
+    if "RAY_AUTH_MODE" in environment:
+        return
+    environment["RAY_AUTH_MODE"] = "token"
+    if not token_of(environment).ok:
+        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def is_loopback(host: str) -> bool:

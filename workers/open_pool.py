@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from workers.evaluator import EVALUATOR
+from workers.exposure import protect
 from workers.limits import Limits, Pool, PoolError
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ def open_pool(
         from workers.local import LocalPool
 
         return LocalPool(task, limits, evaluator)
+    if address == "local" and "ray" not in sys.modules:
+        protect(os.environ)
     from workers.opening import open_ray_pool
 
     return open_ray_pool(

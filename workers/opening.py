@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from workers import runtime
 from workers.autoscaler import node_types
 from workers.cluster_plan import plan_on_cluster
 from workers.evaluator import EVALUATOR
+from workers.exposure import descendants, listeners, warning
 from workers.limits import Limits, PoolError
 from workers.pool import RayPool
 from workers.resources import plan
@@ -40,6 +42,8 @@ def open_ray_pool(
         )
     started = runtime.start(address, workers=workers, dashboard=dashboard)
     try:
+        if started and (text := _exposed(address)) is not None:
+            say(text)
         room = None
         if address == "local":
             nodes = [machine.resources for machine in machines()]
@@ -61,3 +65,10 @@ def open_ray_pool(
         if started:
             runtime.stop()
         raise
+
+
+def _exposed(address: str) -> str | None:
+    """What the user should know of who else reaches the Ray in use; None if nothing."""
+    if address == "local":
+        return warning(address, os.environ, listeners(descendants(os.getpid())))
+    return warning(runtime.address(), os.environ)

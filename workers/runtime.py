@@ -67,6 +67,11 @@ def stop() -> None:
     ray.shutdown()
 
 
+def address() -> str:
+    """Where the head of the Ray in use is, as ``host:port``."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
 def cores() -> int:
     """CPU cores this process may use: Ray counts the machine's, whatever taskset allows."""
     counted = int(ray._private.utils.get_num_cpus())
