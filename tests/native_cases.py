@@ -235,7 +235,8 @@ def forecast_task(columns: int = 3, horizon: int = 2, targets: int = 2) -> Forec
     names = tuple(map(str, range(columns)))
     rows = {"training": (0, 60), "validation": (60, 75), "test": (75, 90)}
     about = "forecast", METRIC, "0" * 64, names, names[:targets], 6, horizon, 1
-    return ForecastingTask(*about, inputs=series, outputs=series[:, :targets], rows=rows)
+    moving = np.ones(columns, dtype=bool)
+    return ForecastingTask(*about, series, series[:, :targets], False, moving, rows)
 
 
 class UsersTask:

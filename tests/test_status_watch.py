@@ -30,6 +30,11 @@ from tests.test_record import asked, header, told
 from tests.tiny import arguments, begin, environment, evo_nas, wait_for_segments
 
 
+def heeds_ctrl_c() -> None:
+    """What a shell starts in the background ignores SIGINT, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Tty(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -272,7 +277,13 @@ def test_on_a_terminal_it_is_drawn_in_place_until_ctrl_c_which_is_no_error(
     wait_for_segments(run, 2)
     words = [sys.executable, "-m", "evo_nas", "status", str(run), "--watch", "--every", "0.1"]
     watching = subprocess.Popen(
-        words, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, text=True, env=environment()
+        words,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        preexec_fn=heeds_ctrl_c,
     )
     os.close(theirs)
     output = b""
