@@ -130,6 +130,7 @@ def test_half_an_object_is_noticed_and_put_again(
     assert store.content(path.key) == b"content" * 100
 
 
+@pytest.mark.slow
 def test_a_slow_way_is_only_slow(store: Store, folder: RemotePath) -> None:
     store.breaks("slow")
     write_durably(folder / "segment", b"content")

@@ -254,6 +254,7 @@ def test_what_would_make_a_history_depend_on_the_machine_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_deterministic_run_is_not_resumed_with_another_engine(tmp_path: Path) -> None:
     searched(tmp_path, 0, run="run")
     path = tmp_path / "run" / HEADER

@@ -62,6 +62,7 @@ def test_sockets_of_a_child_are_found_and_those_of_the_dead_are_not() -> None:
     assert listeners([child.pid]) == []
 
 
+@pytest.mark.slow
 def test_a_real_head_listens_to_all_interfaces_and_its_token_is_what_protects_it() -> None:
     with running_head(1) as head:
         found = listeners(processes_of_session(head.pid))

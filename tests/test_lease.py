@@ -64,6 +64,7 @@ def test_a_run_that_was_let_go_is_free_at_once(root: RemotePath) -> None:
     assert time.monotonic() - begun < 2
 
 
+@pytest.mark.slow
 def test_a_lease_is_renewed_for_as_long_as_its_holder_lives(root: RemotePath) -> None:
     held = acquire(root)
     try:
@@ -100,6 +101,7 @@ def test_who_was_taken_over_writes_nothing_more(root: RemotePath) -> None:
         other.release()
 
 
+@pytest.mark.slow
 def test_a_bucket_that_was_away_for_long_costs_nothing_if_nobody_came(
     server: Store, root: RemotePath
 ) -> None:
@@ -115,6 +117,7 @@ def test_a_bucket_that_was_away_for_long_costs_nothing_if_nobody_came(
         held.release()
 
 
+@pytest.mark.slow
 def test_a_claim_of_a_manager_that_only_waited_holds_nothing(root: RemotePath) -> None:
     waiting = Lease(root)
     waiting._put(holds=False)
@@ -123,6 +126,7 @@ def test_a_claim_of_a_manager_that_only_waited_holds_nothing(root: RemotePath) -
     assert claims(root) == []
 
 
+@pytest.mark.slow
 def test_of_many_that_come_at_once_at_most_one_has_the_run(root: RemotePath) -> None:
     inside, most, got, refused = [], [], [], []
     gate = threading.Barrier(4)
@@ -153,6 +157,7 @@ def test_of_many_that_come_at_once_at_most_one_has_the_run(root: RemotePath) -> 
     assert claims(root) == []
 
 
+@pytest.mark.slow
 def test_a_claim_that_nobody_can_read_counts_as_held_until_it_is_stale(
     server: Store, root: RemotePath
 ) -> None:

@@ -146,6 +146,7 @@ def test_a_stalled_request_is_tried_by_as_many_workers_as_one_that_kills_them(
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_worker_stopped_from_outside_costs_one_retry_and_its_return_no_second_result(
     opened: Opener,
 ) -> None:

@@ -107,6 +107,7 @@ def test_ctrl_c_and_sigterm_reach_the_manager_and_leave_its_workers_at_work(
     assert not remaining(everyone)
 
 
+@pytest.mark.slow
 def test_a_manager_that_is_killed_leaves_no_worker_and_no_server_behind() -> None:
     with manager("waiting") as process:
         assert process.stdout is not None

@@ -54,6 +54,7 @@ def test_a_search_and_a_resume_on_a_read_only_disk_are_refused_in_one_line(tmp_p
     assert resumed.returncode == 0, resumed.stderr
 
 
+@pytest.mark.slow
 def test_readers_work_on_a_read_only_disk(tmp_path: Path) -> None:
     words = search_words(tmp_path / "run", evaluations=5, checkpoint_segments=3)
     assert evo_nas(*words).returncode == 0

@@ -86,6 +86,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, errors
 
 
+@pytest.mark.slow
 def test_every_command_works_on_a_run_in_a_bucket(store: Store, run: str, tmp_path: Path) -> None:
     config = tmp_path / "search.toml"
     config.write_text("[record]\ncheckpoint_segments = 4\n")
@@ -159,7 +160,10 @@ def test_a_second_manager_is_refused_while_the_first_lives(
 
 @pytest.mark.parametrize(
     "fault",
-    ["half", *(pytest.param(f, marks=pytest.mark.slow) for f in ("down", "unavailable", "slow"))],
+    [
+        pytest.param(fault, marks=pytest.mark.slow)
+        for fault in ("down", "unavailable", "half", "slow")
+    ],
 )
 def test_a_bucket_that_is_away_for_a_while_costs_a_search_nothing_but_time(
     store: Store, run: str, tmp_path: Path, fault: str
@@ -219,6 +223,7 @@ def test_a_bucket_that_refuses_ends_a_search_with_one_line_and_loses_nothing(
     assert history(run)[: len(before)] == before
 
 
+@pytest.mark.slow
 def test_a_torn_newest_segment_is_kept_aside_and_evaluated_again(
     store: Store, run: str, tmp_path: Path
 ) -> None:
@@ -233,6 +238,7 @@ def test_a_torn_newest_segment_is_kept_aside_and_evaluated_again(
     assert history(run) == whole
 
 
+@pytest.mark.slow
 def test_no_bucket_no_credentials_and_a_run_that_exists_are_told_in_one_line(
     store: Store, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

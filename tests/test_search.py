@@ -160,6 +160,7 @@ def test_what_was_in_flight_is_asked_first_and_not_recorded_again(tmp_path: Path
     assert [event.birth for event in told(run)] == list(range(8))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_what_its_last_session_was_told(tmp_path: Path) -> None:
     assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
     run = tmp_path / "run"
@@ -188,6 +189,7 @@ def test_resuming_with_the_file_keeps_a_budget_given_by_flag(tmp_path: Path) -> 
     assert len(told(run)) == 5
 
 
+@pytest.mark.slow
 def test_the_file_still_fits_a_run_whose_budget_was_raised(tmp_path: Path) -> None:
     config = tmp_path / "search.toml"
     config.write_text("[training]\nhidden_size = 8\nsteps = 4\nbatch_size = 4\n")
@@ -199,6 +201,7 @@ def test_the_file_still_fits_a_run_whose_budget_was_raised(tmp_path: Path) -> No
     assert resumed.returncode == 0, resumed.stderr
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_compared_again_for_nothing(tmp_path: Path) -> None:
     words = arguments(tmp_path, "--evaluations", "4", "--seeds", "1", "--top", "1")
     first = evo_nas(*words)
@@ -258,6 +261,7 @@ def test_a_run_directory_is_never_searched_twice(tmp_path: Path) -> None:
     assert "Traceback" not in again.stderr
 
 
+@pytest.mark.slow
 def test_resume_takes_a_larger_budget_and_other_workers(tmp_path: Path) -> None:
     assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
     run = tmp_path / "run"
@@ -334,6 +338,7 @@ def test_the_comparison_trains_baselines_at_the_winners_parameters(tmp_path: Pat
         assert len(rows[name]["metrics"]) == 2
 
 
+@pytest.mark.slow
 def test_the_test_part_is_opened_only_on_request_and_a_second_time_with_a_warning(
     tmp_path: Path,
 ) -> None:

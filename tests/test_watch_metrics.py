@@ -77,6 +77,7 @@ def eventually(ray: Any, name: str, wanted: float, **tags: str) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_a_search_on_ray_stands_at_its_metrics_endpoint(tmp_path: Path, ray_here: Any) -> None:
     config = with_overrides(
         SearchConfig(),
