@@ -158,13 +158,8 @@ def test_a_second_manager_is_refused_while_the_first_lives(
     assert store.below(f"{key(run)}/lease/") == []
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param(fault, marks=pytest.mark.slow)
-        for fault in ("down", "unavailable", "half", "slow")
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["down", "unavailable", "half", "slow"])
 def test_a_bucket_that_is_away_for_a_while_costs_a_search_nothing_but_time(
     store: Store, run: str, tmp_path: Path, fault: str
 ) -> None:
