@@ -151,6 +151,7 @@ pool.close()
 """
 
 
+@pytest.mark.slow
 def test_a_ray_started_for_a_search_takes_nobody_without_its_token(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}

@@ -80,6 +80,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_worker_lost_in_any_way_costs_one_retry_and_no_result(
     opened: Opener, directories: Callable[[str], Path]
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_worker_stopped_for_a_moment_costs_nothing(opened: Opener) -> None:
     assert kind(result) == "ok" and result.engine == str(stopped)
 
 
+@pytest.mark.slow
 def test_what_a_worker_gives_after_it_was_replaced_is_ignored(
     opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def commands() -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
+@pytest.mark.slow
 def test_every_evo_nas_command_of_the_readme_works(tmp_path: Path) -> None:
     text = tiny_text(tmp_path)
     for name in ("book.txt", "input.txt"):

@@ -17,7 +17,7 @@ import pytest
 
 from evo_nas.config import from_dict
 from evo_nas.events import Asked, Told
-from evo_nas.record import open_run, read_events, read_header
+from evo_nas.record import open_run, read_events
 from evo_nas.record.segments import events_of
 from evo_nas.strategies import make_strategy
 from tests.replaying import replayed
@@ -60,6 +60,7 @@ def test_a_search_ends_with_the_best_cells_the_baselines_and_three_next_commands
     assert len(told(tmp_path / "run")) == 8
 
 
+@pytest.mark.slow
 def test_the_next_commands_work_as_printed(tmp_path: Path) -> None:
     words = arguments(tmp_path, "--evaluations", "6", "--seeds", "0", run="a run")
     done = evo_nas(*words)
@@ -161,47 +162,6 @@ def test_what_was_in_flight_is_asked_first_and_not_recorded_again(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_resumed_run_keeps_what_its_last_session_was_told(tmp_path: Path) -> None:
-    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
-    run = tmp_path / "run"
-    process = begin(["resume", str(run), "--evaluations", "400"])
-    wait_for_segments(run, 7)
-    process.kill()
-    process.wait()
-    resumed = begin(["resume", str(run)])
-    wait_for_segments(run, len(list((run / "segments").glob("*.parquet"))) + 3)
-    resumed.send_signal(signal.SIGINT)
-    _, errors = resumed.communicate(timeout=60)
-    assert resumed.returncode == 130, errors
-    assert "/400 evaluations" in errors
-    assert "stopping: what runs may finish" in errors
-
-
-def test_resuming_with_the_file_keeps_a_budget_given_by_flag(tmp_path: Path) -> None:
-    config = tmp_path / "search.toml"
-    config.write_text("[training]\nhidden_size = 8\nsteps = 4\nbatch_size = 4\n")
-    data, run = str(tiny_text(tmp_path)), tmp_path / "run"
-    more = ("--data", data, "--run", str(run), "--workers", "0", "--seeds", "0")
-    done = evo_nas("search", str(config), "--evaluations", "5", *more)
-    assert done.returncode == 0, done.stderr
-    resumed = evo_nas("resume", str(run), str(config))
-    assert resumed.returncode == 0, resumed.stderr
-    assert len(told(run)) == 5
-
-
-@pytest.mark.slow
-def test_the_file_still_fits_a_run_whose_budget_was_raised(tmp_path: Path) -> None:
-    config = tmp_path / "search.toml"
-    config.write_text("[training]\nhidden_size = 8\nsteps = 4\nbatch_size = 4\n")
-    data, run = str(tiny_text(tmp_path)), tmp_path / "run"
-    more = ("--data", data, "--run", str(run), "--workers", "0", "--seeds", "0")
-    assert evo_nas("search", str(config), "--evaluations", "8", *more).returncode == 0
-    assert evo_nas("resume", str(run), "--evaluations", "16").returncode == 0
-    resumed = evo_nas("resume", str(run), str(config))
-    assert resumed.returncode == 0, resumed.stderr
-
-
-@pytest.mark.slow
 def test_a_finished_run_is_not_compared_again_for_nothing(tmp_path: Path) -> None:
     words = arguments(tmp_path, "--evaluations", "4", "--seeds", "1", "--top", "1")
     first = evo_nas(*words)
@@ -259,17 +219,6 @@ def test_a_run_directory_is_never_searched_twice(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert f"evo-nas resume {tmp_path / 'run'}" in again.stderr
     assert "Traceback" not in again.stderr
-
-
-@pytest.mark.slow
-def test_resume_takes_a_larger_budget_and_other_workers(tmp_path: Path) -> None:
-    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
-    run = tmp_path / "run"
-    before = told(run)
-    more = evo_nas("resume", str(run), "--evaluations", "9", "--workers", "1", "--seeds", "0")
-    assert more.returncode == 0, more.stderr
-    assert told(run)[:4] == before
-    assert sorted(event.birth for event in told(run)) == list(range(9))
 
 
 def test_resume_refuses_another_configuration_and_shows_the_difference(tmp_path: Path) -> None:
@@ -368,16 +317,6 @@ def test_a_candidate_that_diverges_is_recorded_and_the_search_goes_on(tmp_path: 
     statuses = Counter(event.status for event in told(tmp_path / "run"))
     assert statuses["diverged"] > 0
     assert sum(statuses.values()) == 6
-
-
-def test_a_raised_budget_keeps_the_population_of_the_run(tmp_path: Path) -> None:
-    words = arguments(tmp_path, "--population", "50", "--evaluations", "12", "--seeds", "0")
-    assert evo_nas(*words).returncode == 0
-    run = tmp_path / "run"
-    assert read_header(run).config["evolution"]["population"] == 3
-    more = evo_nas("resume", str(run), "--evaluations", "20")
-    assert more.returncode == 0, more.stderr
-    assert [event.parent is None for event in asked(run)] == [b < 3 for b in range(20)]
 
 
 @pytest.mark.parametrize(

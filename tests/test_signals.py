@@ -55,7 +55,7 @@ def births_told(output: str) -> list[int]:
     return [int(line.split()[1]) for line in output.splitlines() if line.startswith("told ")]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_sigterm_ends_a_search_in_time_with_everything_reported_recorded(
     tmp_path: Path, searching: Searching, workers: int
 ) -> None:

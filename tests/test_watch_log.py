@@ -239,6 +239,7 @@ def test_a_log_that_cannot_be_written_is_one_warning_and_costs_no_result(run: Pa
     assert first[0]["event"] == "session begun"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_disks")
 def test_a_disk_that_is_full_for_record_and_log_is_told_in_one_line(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
