@@ -20,6 +20,7 @@ from evo_nas.record import read_events
 from tests.test_deterministic import without_clock
 from tests.tiny import ROOT, begin, evo_nas, tiny_text, wait_for_segments
 
+TASK = ("--task", "tests.delayed_task:delayed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 EVALUATIONS = 16
@@ -29,7 +30,7 @@ EVO_NAS = (sys.executable, "-m", "evo_nas")
 def words(folder: Path, run: str) -> list[str]:
     """A search whose evaluations take about half a second each."""
     data, directory = str(tiny_text(folder)), str(folder / run)
-    start = ["search", "--task", "tests.delayed_task:delayed", "--data", data, "--run", directory]
+    start = ["search", *TASK, "--data", data, "--run", directory]
     small = "--hidden-size 8 --steps 50 --batch-size 4 --population 4 --seeds 0".split()
     return [*start, *small, "--evaluations", str(EVALUATIONS), "--deterministic", "--lag", "3"]
 
@@ -86,7 +87,7 @@ def test_a_search_that_loses_the_head_is_resumed_on_another_one(
     assert 0 < len(told) < EVALUATIONS
     with machines() as other:
         other.add(cpus=2)
-        done = evo_nas("resume", str(tmp_path / "run"), "--address", other.address)
+        done = evo_nas("resume", str(tmp_path / "run"), *TASK, "--address", other.address)
     assert done.returncode == 0, done.stderr
     assert history(tmp_path / "run") == undisturbed
 
@@ -105,7 +106,8 @@ def test_a_job_that_is_stopped_is_resumed_by_another_job(tmp_path: Path, undistu
         assert "interrupted" in said
         told = [e for e in read_events(run)[0] if type(e).__name__ == "Told"]
         assert 0 < len(told) < EVALUATIONS
-        said = _job(head, "submit", "--submission-id=second", "--", *EVO_NAS, "resume", str(run))
+        again = (*EVO_NAS, "resume", str(run), *TASK)
+        said = _job(head, "submit", "--submission-id=second", "--", *again)
     assert "succeeded" in said
     assert history(run) == undisturbed
 
