@@ -30,7 +30,7 @@ from evo_nas.record import (
     open_run,
     read_header,
 )
-from evo_nas.record.paths import absolute, is_uri
+from evo_nas.record.paths import absolute, stays
 from evo_nas.searching import search_in
 from evo_nas.sessions import last_config, merged, note_session
 from evo_nas.setting import (
@@ -228,8 +228,7 @@ def _refuse_unknown_names(config: SearchConfig) -> None:
 
 
 def _refuse_vanishing(directory: str) -> None:
-    stays = is_uri(directory) or Path(directory).is_absolute()
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not stays:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not stays(directory):
         raise SearchError(
             f"--run {directory} is relative, but this is a Ray job, whose working directory "
             "vanishes with it. Give an absolute path on storage that stays."

@@ -23,8 +23,9 @@ def put_error(text: str) -> None:
 
 
 def warn(warnings: Iterable[str]) -> None:
-    """Show warnings on stderr, one line each."""
+    """Show warnings on stderr, one line each, over the progress line if there is one."""
     from genomes.readable import readable
 
+    start = "\r\x1b[K" if sys.stderr.isatty() else ""
     for warning in warnings:
-        print(f"warning: {readable(warning)}", file=sys.stderr)
+        print(f"{start}warning: {readable(warning)}", file=sys.stderr)

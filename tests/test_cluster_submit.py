@@ -12,11 +12,11 @@ import pytest
 
 from evo_nas.cluster.commands import Simple, simple_commands
 from evo_nas.cluster.package import MOST_BYTES, Package, pack
-from evo_nas.cluster.runs import stays
 from evo_nas.cluster.submit import RUN, Wanted, command, refuse_second
 from evo_nas.cluster.token import use_token
 from evo_nas.config import load
 from evo_nas.errors import ClusterError
+from evo_nas.record.paths import stays
 from tests.tiny import ROOT, evo_nas
 from workers.cluster_jobs import Job
 

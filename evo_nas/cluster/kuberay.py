@@ -12,7 +12,7 @@ from typing import Any
 
 from evo_nas.cluster.launcher import image_problems
 from evo_nas.cluster.room import Machines
-from evo_nas.cluster.runs import stays
+from evo_nas.record.paths import stays
 
 KINDS = ("RayCluster", "RayJob")
 GPU = "nvidia.com/gpu"

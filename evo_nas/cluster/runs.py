@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from evo_nas.errors import ClusterError
-
-
-def stays(run: str) -> bool:
-    """Whether a run there outlives its job: a URI, or an absolute path."""
-    return "://" in run or PurePosixPath(run).is_absolute()
+from evo_nas.record.paths import stays
 
 
 def refuse_vanishing(run: str) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
+
+from evo_nas.terminal import warn
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -327,7 +328,7 @@ def _trying(what: object, patience: float, action: Callable[[], Answer]) -> Answ
                 raise OSError(f"{what}: {why}.{tried} {_cure(what)}") from error
         if not told:
             told = True
-            print(f"warning: {what}: {why}; trying again for {left:.0f} seconds", file=sys.stderr)
+            warn([f"{what}: {why}; trying again for {left:.0f} seconds"])
         # Many readers and managers must not come back all at once.
         time.sleep(min(pause * random.uniform(0.5, 1.0), max(left, 0.0)))
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 
 from evo_nas.record.bucket import RemotePath
 from evo_nas.record.durable import RunLocked
+from evo_nas.terminal import warn
 
 FOLDER = "lease"
 STALE = 60.0
@@ -50,7 +51,6 @@ TRIES = 5
 class _Claim:
     """A claim as it was found: when it was renewed, by the store's clock, and what it says."""
 
-    path: RemotePath
     renewed: float
     holds: bool
     holder: str
@@ -90,13 +90,14 @@ class Lease:
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._withdraw()
+
+    def _withdraw(self) -> None:
+        """Take the claim away; if that cannot be done, it is stale soon."""
         try:
             self._path.remove(patience=LETTING_GO)
         except OSError as error:
-            print(
-                f"warning: {error}\n{self._root} is free for others in {STALE:.0f} seconds.",
-                file=sys.stderr,
-            )
+            warn([f"{error} {self._root} is free for others in {STALE:.0f} seconds."])
 
     def _keep(self) -> None:
         while not self._end.wait(RENEWED) and not self._lost:
@@ -141,7 +142,7 @@ class Lease:
                 raise _Met("this process, which was suspended,")
             self._put(holds=True)
         except BaseException:
-            self._path.remove()
+            self._withdraw()
             raise
         self._thread.start()
 
@@ -223,7 +224,7 @@ def _read(path: RemotePath) -> _Claim | None:
         holder, holds = str(said["holder"]), bool(said["holds"])
     except (ValueError, KeyError, TypeError):
         holder, holds = "an unknown process", True
-    return _Claim(path, renewed, holds, holder, content)
+    return _Claim(renewed, holds, holder, content)
 
 
 def _me() -> str:

@@ -62,6 +62,11 @@ def run_path(place: str | RunPath) -> RunPath:
     return RemotePath(bucket_of(parts.scheme, parts.netloc), key)
 
 
+def stays(place: str) -> bool:
+    """Whether a run there outlives a job, whose own folder vanishes: a URI, or an absolute path."""
+    return is_uri(place) or Path(place).is_absolute()
+
+
 def absolute(place: str) -> str:
     """A place that means the same from any working directory; URIs stay as they are."""
     return place if is_uri(place) else str(Path(place).resolve())

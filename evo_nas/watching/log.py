@@ -26,7 +26,7 @@ from typing import IO, Any, Protocol
 from evo_nas.record import RunPath
 from evo_nas.record.bucket import RemotePath
 from evo_nas.record.storage import make_directory
-from evo_nas.watching.warning import warn
+from evo_nas.terminal import warn
 
 LOGS = "logs"
 """The folder of a run that holds its logs."""
@@ -198,8 +198,10 @@ class RunLog:
     def _give_up(self) -> None:
         self._given_up = True
         warn(
-            f"the log of this session cannot be written ({self._refused}). The search goes on "
-            "without it; the record is not concerned."
+            [
+                f"the log of this session cannot be written ({self._refused}). The search goes on "
+                "without it; the record is not concerned."
+            ]
         )
 
 

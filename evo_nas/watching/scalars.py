@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import IO
 
 from evo_nas.events import Told
+from evo_nas.terminal import warn
 from evo_nas.watching.event_file import record, scalars, version
 from evo_nas.watching.view import View
-from evo_nas.watching.warning import warn
 
 
 class Scalars:
@@ -80,8 +80,10 @@ class Scalars:
             self._file.close()
             self._file = None
             warn(
-                f"{self.path} cannot be written any more ({error}). The search goes on without "
-                "scalars for TensorBoard; the record is not concerned."
+                [
+                    f"{self.path} cannot be written any more ({error}). The search goes on without "
+                    "scalars for TensorBoard; the record is not concerned."
+                ]
             )
 
 
