@@ -1,7 +1,7 @@
 """Our fitness beside the published one: do short trainings here rank cells as long ones there did?
 
     python benchmarks/published_losses.py run TABLE TEXT OUT [--steps 300 1000 ...] [--processes 2]
-    python benchmarks/published_losses.py report OUT
+    python benchmarks/published_losses.py report OUT [--without CLASS_ID ...]
 
 ``TABLE`` is NAS-Bench-NLP's WikiText-2 part (jsonl, jsonl.gz: cells with their recipes and curves),
 ``TEXT`` a folder with WikiText-2's ``train``, ``valid`` and ``test`` (``.txt`` or ``.txt.xz``).
@@ -76,11 +76,13 @@ def main() -> None:
         ("schedule", str),
     ):
         run.add_argument(f"--{name.replace('_', '-')}", type=kind)
-    commands.add_parser("report").add_argument("out", type=Path)
+    shown = commands.add_parser("report")
+    shown.add_argument("out", type=Path)
+    shown.add_argument("--without", type=int, nargs="+", default=[], metavar="CLASS_ID")
     options = parser.parse_args()
     if options.command == "run":
         _run(options)
-    print(report(options.out))
+    print(report(options.out, getattr(options, "without", ())))
 
 
 def chosen(table: Path, count: int) -> list[Cell]:
@@ -193,9 +195,14 @@ def _results(out: Path) -> Iterator[dict[str, Any]]:
         yield from (json.loads(line) for line in path.read_text().splitlines())
 
 
-def report(out: Path) -> str:
-    """The table: rank correlation and the place of the references, at each budget."""
-    rows = list(_results(out))
+def report(out: Path, without: Sequence[int] = ()) -> str:
+    """The table: rank correlation and the place of the references, at each budget.
+
+    Args:
+        out: Where the results lie.
+        without: Classes to leave out.
+    """
+    rows = [row for row in _results(out) if row["class_id"] not in without]
     lines = [
         (out / "about.json").read_text(),
         f"{'steps':>6} {'cells':>5} {'failed':>6} {'CPU s/cell':>10} {'Spearman':>8}"
