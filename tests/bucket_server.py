@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
 import boto3
+import pytest
 from moto.server import ThreadedMotoServer
 
 BUCKET = "runs"
@@ -45,6 +46,14 @@ class Store:
     fault: Fault = "none"
     left: int | None = None
     puts: Counter[str] = field(default_factory=Counter)
+
+    def used_by(self, monkeypatch: pytest.MonkeyPatch) -> Store:
+        """The store, whole, and in the environment of a test."""
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        self.breaks("none")
+        self.puts.clear()
+        return self
 
     def breaks(self, fault: Fault, requests: int | None = None) -> None:
         """Let a fault begin, for so many requests, or puts if they are to be halved."""

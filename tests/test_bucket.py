@@ -23,12 +23,8 @@ def server() -> Iterator[Store]:
 
 @pytest.fixture
 def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(bucket, "FIRST_PAUSE", 0.02)
-    server.breaks("none")
-    server.puts.clear()
-    return server
+    return server.used_by(monkeypatch)
 
 
 @pytest.fixture

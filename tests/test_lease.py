@@ -26,11 +26,9 @@ def server() -> Iterator[Store]:
 @pytest.fixture
 def root(server: Store, monkeypatch: pytest.MonkeyPatch) -> RemotePath:
     """A run, and seconds as short as the store's clock allows: it counts whole ones."""
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    server.used_by(monkeypatch)
     for name, seconds in {"STALE": 4.0, "TRUSTED": 1.5, "RENEWED": 0.5, "LOOK": 0.1}.items():
         monkeypatch.setattr(lease, name, seconds)
-    server.breaks("none")
     path = run_path(f"s3://{BUCKET}/{uuid.uuid4().hex}")
     assert isinstance(path, RemotePath)
     return path

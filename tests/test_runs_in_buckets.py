@@ -31,11 +31,7 @@ def server() -> Iterator[Store]:
 
 @pytest.fixture
 def store(server: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    server.breaks("none")
-    server.puts.clear()
-    return server
+    return server.used_by(monkeypatch)
 
 
 @pytest.fixture
