@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from misbehaving import asked
 
 from workers.limits import Limits, Pool
 from workers.messages import Request, Result
@@ -61,6 +62,13 @@ def settled(pool: Pool, requests: list[Request]) -> list[Result]:
         assert time.monotonic() < end, f"stuck with {pool.running()}"
     assert_nothing_is_left(pool)
     return sorted(results, key=lambda result: result.birth)
+
+
+def wait_until_all_are_ready(pool: Pool) -> None:
+    """Every worker of the pool has answered: they hold their part of the machine from now on."""
+    met: set[str] = set()
+    while len(met) < pool.capacity:
+        met |= {result.worker for result in settled(pool, [asked("takes:0.2")] * pool.capacity)}
 
 
 def assert_nothing_is_left(pool: Pool, seconds: float = 0) -> None:

@@ -23,6 +23,7 @@ from pool_checks import (
     pools,
     settled,
     small_ray,
+    wait_until_all_are_ready,
 )
 
 from genomes import published
@@ -62,9 +63,7 @@ def test_two_requests_of_one_birth_are_two_requests(opened: Opener) -> None:
 
 def test_results_that_wait_are_returned_together(opened: Opener) -> None:
     pool = opened()
-    met: set[str] = set()
-    while len(met) < CORES:  # until all workers are ready
-        met |= {result.worker for result in settled(pool, [asked("takes:0.2")] * CORES)}
+    wait_until_all_are_ready(pool)
     for birth in range(CORES):
         pool.submit(asked("behaves", birth))
     time.sleep(1.5)
@@ -275,7 +274,7 @@ def test_workers_that_never_start_are_an_error_that_names_the_cause(
 
 
 def test_workers_that_take_too_long_to_start_are_an_error(opened: Opener) -> None:
-    opened(workers=CORES).poll(0)  # takes all the room there is
+    wait_until_all_are_ready(opened(workers=CORES))  # no room is left
     pool = opened(Limits(start_seconds=0.3), workers=1)
     pool.submit(asked("behaves"))
     end = time.monotonic() + PATIENCE
