@@ -6,7 +6,6 @@ usage, 130 interrupted with everything recorded.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import click
 from evo_nas import __version__
 from evo_nas.cli_bench import STRATEGIES, bench
 from evo_nas.cli_cluster import add_to as add_cluster_to
+from evo_nas.cli_finish import finish
 from evo_nas.cli_show import add_to
 from evo_nas.cli_types import RunDirectory
 from evo_nas.interrupt import INTERRUPTED
@@ -144,7 +144,7 @@ def search(
     if settings.run is None:
         settings = with_overrides(settings, run=_new_run())
     print(f"run directory: {settings.run}", file=sys.stderr)
-    _finish(start(settings), as_json)
+    finish(start(settings), as_json)
 
 
 @main.command()
@@ -163,7 +163,7 @@ def resume(directory: Any, config: Path | None, as_json: bool, **flags: Any) -> 
     from evo_nas.search import resume as resume_run
 
     wanted = load(config) if config is not None else None
-    _finish(resume_run(directory, flags, wanted), as_json)
+    finish(resume_run(directory, flags, wanted), as_json)
 
 
 @main.command()
@@ -225,24 +225,6 @@ def _compared(directory: Any, flags: dict[str, Any]) -> tuple[Any, bool]:
         tune=flags.pop("tune"),
     )
     return compare_run(directory, flags | {"verdict_seeds": flags.pop("seeds")}, options)
-
-
-def _finish(outcome: Any, as_json: bool) -> None:
-    """Print how a session of a search ended, and exit 130 if it was interrupted."""
-    from evo_nas import show
-    from evo_nas.terminal import put
-
-    if as_json:
-        click.echo(json.dumps(show.outcome_json(outcome), indent=2))
-    else:
-        put(show.outcome_text(outcome))
-    if outcome.reason == "interrupted":
-        print(f"stopped; go on with: {show.resume_command(outcome)}", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    if outcome.note:
-        print(f"the search ended early: {outcome.note}", file=sys.stderr)
-    if not show.any_finished(outcome):
-        sys.exit(1)
 
 
 def _task_options(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
+from evo_nas.cli_finish import finish
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -181,12 +183,11 @@ def job(
     Without --new and --resume a run that exists is gone on with, any other begun: the same command
     may be tried again.
     """
-    from evo_nas import cli
     from evo_nas.cluster.job import run_job
     from evo_nas.config import load
 
     outcome = run_job(load(config), run, mode or "either", flags)  # type: ignore[arg-type]
-    cli._finish(outcome, as_json)
+    finish(outcome, as_json)
 
 
 def add_to(group: click.Group) -> None:
