@@ -89,8 +89,24 @@ def test_an_interval_that_holds_zero_shows_no_difference() -> None:
     said = found(row("birth 17", *less(0.003, noise=0.01)), row("lstm", *LSTM))
     assert said.sentence == (
         "no difference of birth 17 to lstm is shown: 0.0010 ± 0.0136 nats/char better "
-        "at equal parameters (5 seeds, test part)."
+        "(ahead on 2 of 5 seeds) at equal parameters (5 seeds, test part)."
     )
+
+
+def test_a_rival_that_exploded_on_one_seed_is_readable_and_pointed_out() -> None:
+    random = row("random search", *LSTM[:4], 1.6e11)
+    result = comparison(row("birth 17", *less(0.012)), row("lstm", *LSTM), random)
+    for text in (table(result), markdown(result)):
+        assert "3.200e+10" in text and "32000000000" not in text
+        assert (
+            "no difference of birth 17 to random search is shown: 3.200e+10 ± 8.885e+10 "
+            "nats/char better (ahead on 5 of 5 seeds)"
+        ) in text
+        assert (
+            "the seeds of random search lie between 1.4900 and 1.600e+11, their median is 1.5100: "
+            "its mean and its interval say little"
+        ) in text
+        assert "the seeds of lstm" not in text
 
 
 def test_the_direction_of_the_metric_is_heeded() -> None:

@@ -33,6 +33,9 @@ from evo_nas.intervals import Interval, t_interval
 TOLERANCE = 0.02
 """Rows whose parameters are further off the target than this are pointed out."""
 
+READABLE = 1e6
+"""Numbers from here on get a power of ten: a cell may explode on a part of the data."""
+
 BETTER, WORSE, NOT_SHOWN, SAME_CELL, FAILED, TOO_FEW = (
     "better",
     "worse",
@@ -170,7 +173,7 @@ def phrase(item: Difference, comparison: Comparison) -> str:
             f"than {other} (on common seeds: {measured})"
         )
     few = " with fewer than two common seeds" if item.conclusion == TOO_FEW else ""
-    return f"no difference of {name} to {other} is shown{few}: {measured}"
+    return f"no difference of {name} to {other} is shown{few}: {measured}{_won(item)}"
 
 
 def unequal(row: Row, target: int) -> float:
@@ -185,8 +188,20 @@ def _amount(item: Difference, comparison: Comparison) -> str:
     """The difference without its sign, and how far it may be off; empty if nothing was measured."""
     if item.mean is None:
         return ""
-    half = "" if item.interval is None else f" ± {item.interval.half_width:.4f}"
-    return f"{abs(item.mean):.4f}{half} {comparison.unit}".rstrip()
+    half = "" if item.interval is None else f" ± {number(item.interval.half_width)}"
+    return f"{number(abs(item.mean))}{half} {comparison.unit}".rstrip()
+
+
+def number(value: float, sign: str = "") -> str:
+    """A metric or a difference as text: four places, and no more digits than mean anything."""
+    return f"{value:{sign}.4f}" if abs(value) < READABLE else f"{value:{sign}.3e}"
+
+
+def _won(item: Difference) -> str:
+    """On how many seeds the judged cell was better: what one seed that is far off cannot hide."""
+    if len(item.values) < 2:
+        return ""
+    return f" (ahead on {sum(value > 0 for value in item.values)} of {len(item.values)} seeds)"
 
 
 def _seeds(comparison: Comparison, against: tuple[Difference, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from statistics import median
 from typing import Any
 
 from evo_nas.comparison.entrants import Trial
@@ -12,6 +13,7 @@ from evo_nas.comparison.judging import (
     Difference,
     baseline_of_table,
     difference,
+    number,
     phrase,
     unequal,
     verdict,
@@ -147,6 +149,13 @@ def _notes(comparison: Comparison) -> list[str]:
         for row in comparison.rows
         if row.failed
     ]
+    notes += [
+        f"the seeds of {row.name} lie between {number(min(row.metrics))} and "
+        f"{number(max(row.metrics))}, their median is {number(median(row.metrics))}: its mean and "
+        "its interval say little"
+        for row in comparison.rows
+        if _far_apart(row)
+    ]
     if comparison.tuned:
         notes += _of_tuning(comparison)
     elif comparison.equal:
@@ -205,6 +214,13 @@ def _of_control(comparison: Comparison) -> list[str]:
     ]
 
 
+def _far_apart(row: Row) -> bool:
+    """Whether one seed alone decides the mean: the seeds differ by more than twice the median."""
+    if len(row.metrics) < 2:
+        return False
+    return max(row.metrics) - min(row.metrics) > 2 * abs(median(row.metrics)) > 0
+
+
 def _at_the_edge(row: Row) -> bool:
     """Whether the best learning rate is the smallest or the largest that was tried."""
     rates = [trial.learning_rate for trial in row.tuned]
@@ -251,8 +267,8 @@ def _fields(instance: Any) -> tuple[dataclasses.Field[Any], ...]:
 
 
 def _number(value: float | None, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.4f}"
+    return "-" if value is None else number(value, sign)
 
 
 def _half(interval: Interval | None) -> str:
-    return "-" if interval is None else f"{interval.half_width:.4f}"
+    return "-" if interval is None else number(interval.half_width)
