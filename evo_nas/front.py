@@ -59,15 +59,17 @@ def not_dominated(fitness: Floats, costs: Floats) -> list[int]:
         fitness: (N,) higher is better.
         costs: (N, C) lower is better.
     """
-    order = np.lexsort((*costs.T[::-1], -fitness))
+    # Equal rows are one: a metric with few values makes thousands of them.
+    different, which = np.unique(np.column_stack([-fitness, costs]), axis=0, return_inverse=True)
+    alike: dict[int, list[int]] = {}
+    for row, group in enumerate(which.reshape(-1).tolist()):
+        alike.setdefault(group, []).append(row)
     kept: list[int] = []
-    for row in order.tolist():
+    for group in range(len(different)):
         # Those kept are at least as good in fitness, so only the costs can still save a row.
-        cheaper = (costs[kept] <= costs[row]).all(axis=1)
-        same = (costs[kept] == costs[row]).all(axis=1) & (fitness[kept] == fitness[row])
-        if not (cheaper & ~same).any():
-            kept.append(row)
-    return kept
+        if not (different[kept, 1:] <= different[group, 1:]).all(axis=1).any():
+            kept.append(group)
+    return [row for group in kept for row in alike[group]]
 
 
 def _costs(

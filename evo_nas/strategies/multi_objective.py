@@ -2,9 +2,9 @@
 
 Deb, Pratap, Agarwal, Meyarivan 2002, "A fast and elitist multiobjective genetic algorithm:
 NSGA-II", with DEAP's ranking: the population are the P best of everyone by non-dominated front and
-crowding distance, a parent is the better of two drawn (front first, then crowding). Costs are
-properties of the cell at the hidden size it is trained at, not measured times, so a search depends
-on no clock.
+crowding distance (who cannot be among them is not sorted: see `contenders`), a parent is the better
+of two drawn (front first, then crowding). Costs are properties of the cell at the hidden size it is
+trained at, not measured times, so a search depends on no clock.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from evo_nas.config_tables import SearchConfig
 from evo_nas.history import History
 from evo_nas.individual import Individual
 from evo_nas.past import EVERYTHING, Past
+from evo_nas.strategies.contenders import Contenders
 from evo_nas.strategies.regularized import RegularizedEvolution
 from genomes.canonical import canonical
 from genomes.cost import recurrent_multiply_adds
@@ -58,22 +59,45 @@ class MultiObjectiveEvolution(RegularizedEvolution):
         self.memory = EVERYTHING
         self.objectives = config.evolution.objectives
         self._layers = config.training.num_layers
-        self._told: dict[str, Individual] = {}
+        self._told: list[_Placed] = []
+        self._places: dict[str, int] = {}
         self._placed: list[_Placed] = []
+        self._look_at_everyone()
         self.toolbox.register("select", self._better_of_two)
 
     def restore(self, past: Past) -> None:
         """See ``Strategy``."""
-        self._told = {}
+        self._told, self._places = [], {}
         for individual in self.history.restore(past):
-            self._told.setdefault(individual.digest, individual)
+            if individual.digest not in self._places:
+                self._note(individual)
+        self._look_at_everyone()
         self._renew()
 
     def _enter(self, individual: Individual) -> None:
         """Among everyone, once for each cell; who survives is found anew."""
-        kept = self._told.setdefault(individual.digest, individual)
-        self._let_stand([kept], kept.digest)
+        place = self._places.get(individual.digest)
+        if place is None:
+            self._let_stand([individual], individual.digest)
+            placed = self._note(individual)
+            self._pool.add(len(self._told) - 1, np.array(placed.fitness.wvalues))
+        else:
+            # A cell that got worse may make room for one that was no contender.
+            known = self._told[place]
+            self._let_stand([known.individual], individual.digest)
+            known.fitness = self._fitness_of(known.individual)
+            self._look_at_everyone()
         self._renew()
+
+    def _note(self, individual: Individual) -> _Placed:
+        placed = _Placed(individual, self._fitness_of(individual))
+        self._places[individual.digest] = len(self._told)
+        self._told.append(placed)
+        return placed
+
+    def _look_at_everyone(self) -> None:
+        values = np.array([one.fitness.wvalues for one in self._told])
+        self._pool = Contenders(values.reshape(-1, 1 + len(self.objectives)), self.size)
 
     def _renew(self) -> None:
         self._placed = self._survivors()
@@ -90,9 +114,9 @@ class MultiObjectiveEvolution(RegularizedEvolution):
         """The P best of everyone: whole fronts, and of the last the least crowded."""
         if not self._told:
             return []  # which DEAP's sorting would not take
-        everyone = [_Placed(one, self._fitness_of(one)) for one in self._told.values()]
+        contenders = [self._told[row] for row in self._pool.rows]
         chosen: list[_Placed] = []
-        for number, front in enumerate(tools.sortLogNondominated(everyone, self.size)):
+        for number, front in enumerate(tools.sortLogNondominated(contenders, self.size)):
             tools.emo.assignCrowdingDist(front)
             for one in front:
                 one.front, one.crowding = number, one.fitness.crowding_dist
