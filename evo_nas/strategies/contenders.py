@@ -67,5 +67,4 @@ class Contenders:
 
 def _as_good(some: Floats, others: Floats) -> Flags:
     """(S, O) whether one of (S, D) is at least as good in all as one of (O, D)."""
-    as_good: Flags = (some[:, None] >= others[None]).all(axis=2)
-    return as_good
+    return np.asarray((some[:, None] >= others[None]).all(axis=2))
