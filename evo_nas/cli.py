@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -228,7 +229,7 @@ def _compared(directory: Any, flags: dict[str, Any]) -> tuple[Any, bool]:
 
 
 def _task_options(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """KEY=VALUE pairs as TOML values; a value that is no TOML is text."""
+    """KEY=VALUE pairs as TOML values, lists also without brackets; what is no TOML is text."""
     import tomllib
 
     options: dict[str, Any] = {}
@@ -236,10 +237,11 @@ def _task_options(pairs: tuple[str, ...]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
             raise click.UsageError(f"--option {pair!r} is not of the form KEY=VALUE.")
-        try:
-            options[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            options[key] = value
+        options[key] = value
+        for form in (value, f"[{value}]" if "," in value else value):
+            with suppress(tomllib.TOMLDecodeError):
+                options[key] = tomllib.loads(f"value = {form}")["value"]
+                break
     return options
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from evo_nas.cli import _task_options
 from evo_nas.record import read_events, read_header
 from genomes import Genome, canonical, published_names
 from tests.tiny import arguments, evo_nas
@@ -190,3 +191,10 @@ def test_readers_import_no_torch_and_no_ray(run: Path) -> None:
             check=True,
         )
         assert done.stderr.strip().endswith("[]"), (words, done.stderr)
+
+
+def test_options_of_a_task_are_toml_and_lists_need_no_brackets() -> None:
+    given = "a=1", "b=0,4", "c=[0,4]", "d=x,y", "e=,", 'f="1"', "g=true", "h=5,"
+    assert _task_options(given) == {
+        "a": 1, "b": [0, 4], "c": [0, 4], "d": "x,y", "e": ",", "f": "1", "g": True, "h": [5],
+    }  # fmt: skip
