@@ -29,7 +29,12 @@ PATIENCE = 600.0
 READ_PATIENCE = 30.0
 """The same of what is read: somebody waits for it at a terminal."""
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 20.0
-"""Limits of a single request. `evo_nas.record.lease` counts on them."""
+"""Limits of the client: to connect, and without a byte of the request or of its answer. Google's
+has the second alone, and for something else: no try begins later."""
+LONGEST = {"s3": 33.0, "gs": 140.0}
+"""Seconds that a put of some bytes lasts at most, by scheme. The client of S3 waits up to 7 seconds
+more than it is told to; Google's gives up a request after 120 seconds without a byte, which no
+option of Arrow's changes, and begins none after `REQUEST_SECONDS`."""
 CHUNK = 1 << 24
 """Bytes of an object that are read at once."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -70,6 +75,11 @@ class Bucket:
     scheme: str
     name: str
     system: FileSystem
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a put of some bytes lasts at most. `evo_nas.record.lease` counts on it."""
+        return LONGEST[self.scheme]
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.name}"
