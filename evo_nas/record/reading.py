@@ -122,6 +122,14 @@ def _read(root: RunPath, columns: Sequence[str] | None) -> Reading:
     except FileNotFoundError:
         raise RecordError(f"{folder} is missing. Restore it from a copy.") from None
     count = segment_count(parts)
+    # The manifest was read before the folder, where no number that was there ever goes.
+    listed = 0 if manifest is None else segment_count(file.part for file in manifest.files)
+    if listed > count:
+        raise _Gone(
+            f"{folder}: a checkpoint lists segments up to {listed - 1}, but "
+            f"{f'only those up to {count - 1} are' if count else 'none is'} there. "
+            "Restore them from a copy of the run."
+        )
     torn: RunPath | None = None
     done: dict[Part, pa.Table] = {}
     while True:
