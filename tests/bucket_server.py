@@ -39,6 +39,7 @@ class Store:
         fault: What happens to requests now.
         left: To how many of them; None for all, those of the lease included.
         puts: How often each key was put.
+        faulty: How many requests met a fault, those of a lease left out.
         healed: Set when a fault ends, for whom it lets wait.
     """
 
@@ -47,6 +48,7 @@ class Store:
     fault: Fault = "none"
     left: int | None = None
     puts: Counter[str] = field(default_factory=Counter)
+    faulty: int = 0
     healed: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -62,7 +64,7 @@ class Store:
         """Let a fault begin, for so many requests, or puts if they are to be halved or answered by
         nothing. Renewals of a lease, which nobody sees, use none of them up."""
         with self._lock:
-            self.fault, self.left = fault, requests
+            self.fault, self.left, self.faulty = fault, requests, 0
         (self.healed.clear if fault == "mute" else self.healed.set)()
 
     def below(self, prefix: str) -> list[str]:
@@ -83,10 +85,12 @@ class Store:
         with self._lock:
             if self.fault in ("half", "unanswered") and command != "PUT":
                 return "none"
+            of_a_lease = "/lease" in path or "%2Flease" in path
             if self.left is not None:
-                if self.left <= 0 or "/lease" in path or "%2Flease" in path:
+                if self.left <= 0 or of_a_lease:
                     return "none"
                 self.left -= 1
+            self.faulty += self.fault != "none" and not of_a_lease
             return self.fault
 
 
