@@ -35,9 +35,9 @@ CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 20.0
 """Limits of the client: to connect, and without a byte of the request or of its answer. Google's
 has the second alone, and for something else: no try begins later."""
 LONGEST = {"s3": 33.0, "gs": 140.0}
-"""Seconds that a put of some bytes lasts at most, by scheme. The client of S3 waits up to 7 seconds
-more than it is told to; Google's gives up a request after 120 seconds without a byte, which no
-option of Arrow's changes, and begins none after `REQUEST_SECONDS`."""
+"""Seconds that the request lasts at most which puts some bytes, by scheme. The client of S3 waits
+up to 7 seconds more than it is told to (measured); Google's gives up a request after 120 seconds
+without a byte, which no option of Arrow's changes, and begins none after `REQUEST_SECONDS`."""
 CHUNK = 1 << 24
 """Bytes of an object that are read at once."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -81,7 +81,7 @@ class Bucket:
 
     @property
     def longest(self) -> float:
-        """Seconds that a put of some bytes lasts at most. `evo_nas.record.lease` counts on it."""
+        """See `LONGEST`. `evo_nas.record.lease` counts on it."""
         return LONGEST[self.scheme]
 
     def __str__(self) -> str:
