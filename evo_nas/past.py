@@ -165,9 +165,8 @@ def past_of(
 
     has_fitness = np.flatnonzero(told["fitness"].is_valid().to_numpy())
     open_rows = np.delete(asked_rows, births)
-    recent_rows = asked_rows[births[has_fitness[-population:]]]
-    failed = np.delete(births, has_fitness)
-    failed_rows = asked_rows[failed[len(failed) - min(failures, len(failed)) :]]
+    recent_rows = asked_rows[_last(births[has_fitness], population)]
+    failed_rows = asked_rows[_last(np.delete(births, has_fitness), failures)]
     rest = np.arange(cut, table.num_rows)
     groups = [open_rows, recent_rows, failed_rows, rest]
     events = events_in(root, header, read_rows(root, reading, np.concatenate(groups).tolist()))
@@ -193,6 +192,11 @@ def past_of(
         totals=_totals(told),
     )
     return past, events[third:]
+
+
+def _last(values: Numbers, count: int) -> Numbers:
+    """The last of them; of none that is none, which ``values[-count:]`` is not."""
+    return values[max(len(values) - count, 0) :]
 
 
 def _check(root: RunPath, asked: Numbers, told: Numbers) -> None:

@@ -156,7 +156,7 @@ def resume(
         if config.evolution.deterministic:
             refuse_other_engine(directory, record.header, engine)
         task = load_same_data(config, record.header)
-        note_session(directory, config)
+        note_session(record.directory, config, record.held)
         return _session("resume", config, record, task)
 
 

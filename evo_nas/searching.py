@@ -54,7 +54,7 @@ def search_in(
         OSError: If the record cannot be written.
     """
     directory, header = record.directory, record.header
-    earlier = earlier_of(directory, config.evolution.warm_start)
+    earlier = earlier_of(directory, config.evolution.warm_start, record.held)
     strategy = make_strategy(config, earlier=earlier)
     # What a raised budget would have asked for among the last results is found by replaying them.
     later = config.evolution.lag if config.evolution.deterministic else 0

@@ -15,9 +15,10 @@ from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import RecordError
 from evo_nas.record import Header, RunPath, run_path
+from evo_nas.record.layout import numbered
 from evo_nas.record.outside import read_whole
 from evo_nas.record.sealed import BrokenSeal, opened, sealed
-from evo_nas.record.storage import make_directory, write_durably
+from evo_nas.record.storage import Hold, make_directory, write_durably
 
 FOLDER = "sessions"
 
@@ -27,7 +28,7 @@ def last_config(directory: str | RunPath, header: Header) -> SearchConfig:
 
     A file that is damaged is passed over with a warning: what it changed can be given again.
     """
-    for path in reversed(_files(run_path(directory))):
+    for _, path in reversed(_files(run_path(directory))):
         try:
             return from_dict(opened(read_whole(path))[0], str(path))
         except (BrokenSeal, ConfigError, RecordError) as error:
@@ -39,12 +40,12 @@ def last_config(directory: str | RunPath, header: Header) -> SearchConfig:
     return from_dict(header.config, f"{directory}/run.json")
 
 
-def note_session(directory: str | RunPath, config: SearchConfig) -> None:
-    """Write down the configuration of a session that goes on with a run."""
-    folder = run_path(directory) / FOLDER
+def note_session(directory: RunPath, config: SearchConfig, held: Hold | None = None) -> None:
+    """Write down the configuration of a session that goes on with a run, which it holds."""
+    folder = directory / FOLDER
     make_directory(folder)
-    number = max((int(path.stem) for path in _files(run_path(directory))), default=0) + 1
-    write_durably(folder / f"{number:03}.json", sealed(to_dict(config)))
+    number = max((number for number, _ in _files(directory)), default=0) + 1
+    write_durably(folder / f"{number:03}.json", sealed(to_dict(config)), held)
 
 
 def merged(config: SearchConfig, wanted: SearchConfig) -> SearchConfig:
@@ -65,6 +66,6 @@ def merged(config: SearchConfig, wanted: SearchConfig) -> SearchConfig:
     return replace(config, **tables)
 
 
-def _files(directory: RunPath) -> list[RunPath]:
+def _files(directory: RunPath) -> list[tuple[int, RunPath]]:
     found = (directory / FOLDER).glob("*.json")
-    return sorted((path for path in found if path.stem.isdigit()), key=lambda p: int(p.stem))
+    return numbered(found)

@@ -18,7 +18,7 @@ from evo_nas.record import RunPath, read_header, run_path
 from evo_nas.record.outside import read_whole
 from evo_nas.record.reading import read_table
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
-from evo_nas.record.storage import write_durably
+from evo_nas.record.storage import Hold, write_durably
 from genomes.genome import Genome
 
 FILE = "warm_start.json"
@@ -26,7 +26,7 @@ CELLS = 300
 """Of each run, evenly spread over its ranks: fits take time that grows with the cube of all."""
 
 
-def earlier_of(directory: RunPath, runs: Sequence[str]) -> Earlier:
+def earlier_of(directory: RunPath, runs: Sequence[str], held: Hold | None = None) -> Earlier:
     """What the run in ``directory`` learned from earlier runs; taken and written when first asked.
 
     Raises:
@@ -38,7 +38,7 @@ def earlier_of(directory: RunPath, runs: Sequence[str]) -> Earlier:
     path = directory / FILE
     if not path.exists():
         cells = [cell for run in runs for cell in _cells_of(run_path(run))]
-        write_durably(path, sealed({"runs": list(runs), "cells": cells}))
+        write_durably(path, sealed({"runs": list(runs), "cells": cells}), held)
     try:
         document = unsealed(read_whole(path))
     except BrokenSeal as error:

@@ -1,7 +1,7 @@
 """A bucket on this machine, and a way to it that can be broken.
 
 moto serves S3; a proxy before it counts what is put and, on demand, does not answer, is slow,
-refuses, or leaves half an object.
+refuses, leaves half an object, or does what it is asked and says nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 BUCKET = "runs"
-Fault = Literal["none", "down", "slow", "forbidden", "unavailable", "half"]
+Fault = Literal["none", "down", "slow", "forbidden", "unavailable", "half", "mute", "unanswered"]
 
 _BODIES = {
     "forbidden": (403, "AccessDenied", "Access Denied"),
@@ -37,8 +37,10 @@ class Store:
         environment: What a client has to have in its environment.
         client: boto3's, which goes round the faults.
         fault: What happens to requests now.
-        left: To how many of them; None for all.
+        left: To how many of them; None for all, those of the lease included.
         puts: How often each key was put.
+        faulty: How many requests met a fault, those of a lease left out.
+        healed: Set when a fault ends, for whom it lets wait.
     """
 
     environment: Mapping[str, str]
@@ -46,6 +48,9 @@ class Store:
     fault: Fault = "none"
     left: int | None = None
     puts: Counter[str] = field(default_factory=Counter)
+    faulty: int = 0
+    healed: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def used_by(self, monkeypatch: pytest.MonkeyPatch) -> Store:
         """The store, whole, and in the environment of a test."""
@@ -56,8 +61,11 @@ class Store:
         return self
 
     def breaks(self, fault: Fault, requests: int | None = None) -> None:
-        """Let a fault begin, for so many requests, or puts if they are to be halved."""
-        self.fault, self.left = fault, requests
+        """Let a fault begin, for so many requests, or puts if they are to be halved or answered by
+        nothing. Renewals of a lease, which nobody sees, use none of them up."""
+        with self._lock:
+            self.fault, self.left, self.faulty = fault, requests, 0
+        (self.healed.clear if fault == "mute" else self.healed.set)()
 
     def below(self, prefix: str) -> list[str]:
         """Keys of the objects, directory markers left out."""
@@ -72,15 +80,18 @@ class Store:
         """Put an object past the proxy."""
         self.client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
-    def takes(self, command: str) -> Fault:
-        """The fault of one more request; only what is put can be halved."""
-        if self.fault == "half" and command != "PUT":
-            return "none"
-        if self.left is not None:
-            if self.left <= 0:
+    def takes(self, command: str, path: str) -> Fault:
+        """The fault of one more request."""
+        with self._lock:
+            if self.fault in ("half", "unanswered") and command != "PUT":
                 return "none"
-            self.left -= 1
-        return self.fault
+            of_a_lease = "/lease" in path or "%2Flease" in path
+            if self.left is not None:
+                if self.left <= 0 or of_a_lease:
+                    return "none"
+                self.left -= 1
+            self.faulty += self.fault != "none" and not of_a_lease
+            return self.fault
 
 
 @contextmanager
@@ -123,8 +134,10 @@ class _Proxy(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         store: Store = self.server.store  # type: ignore[attr-defined]
         body = self._body()
-        fault = store.takes(self.command)
-        if fault == "down":
+        fault = store.takes(self.command, self.path)
+        if fault == "mute":
+            store.healed.wait(60)
+        if fault in ("down", "mute"):
             self.close_connection = True
             return
         if fault == "slow":
@@ -144,8 +157,11 @@ class _Proxy(BaseHTTPRequestHandler):
             store.puts[key] += 1
             if fault == "half":
                 store.put(key, store.content(key)[: len(store.content(key)) // 2])
-        self._answer(answer.status, dict(answer.getheaders()), content)
         forward.close()
+        if fault == "unanswered":
+            self.close_connection = True
+            return
+        self._answer(answer.status, dict(answer.getheaders()), content)
 
     do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _serve  # noqa: N815
 

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from evo_nas.comparison.folders import folders_of, next_folder
+from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Event
 from evo_nas.record import RecordError, create_run, open_run, read_events
 from evo_nas.record.checkpoint import KEPT, LARGEST, read_manifest
-from evo_nas.record.layout import Part, cover, parts_in
+from evo_nas.record.layout import Part, cover, number_of, parts_in
 from evo_nas.record.reading import read_rows, read_table
 from evo_nas.record.sealed import unsealed
 from evo_nas.record.segments import events_of
+from evo_nas.sessions import last_config, note_session
+from evo_nas.watching.log import next_number
 from tests.test_record import asked, header, told
 
 
@@ -272,6 +276,27 @@ def test_the_fewest_files_that_hold_every_segment_are_chosen(
         return Part(*span, rolled=span[0] != span[1])
 
     assert cover(map(part, parts)) == ([part(span) for span in chosen], missing)
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "\u0663", "\u2460", "-1", "1_0", " 1", "+1", ""])
+def test_only_our_own_digits_number_a_file(tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    run_of(run, 4, every=4)
+    for folder in ("checkpoints", "sessions", "logs"):
+        (run / folder).mkdir(exist_ok=True)
+        (run / folder / f"{name}.json").write_text("{}")
+    (run / "logs" / f"{name}.jsonl").write_text("{}")
+    (run / "comparisons" / f"{name}x" / "run.json").parent.mkdir(parents=True)
+    (run / "comparisons" / f"{name}x").rename(run / "comparisons" / (name or "x"))
+    assert number_of(name) is None
+    assert read_events(run)[1] == []
+    assert last_config(run, header()).run == SearchConfig().run
+    note_session(run, SearchConfig())
+    assert (run / "sessions" / "001.json").exists()
+    assert folders_of(run) == []
+    assert next_folder(run).name == "001"
+    assert next_number((run / "logs").iterdir()) == 1
+    assert [number_of(text) for text in ("7", "007", "000000000008")] == [7, 7, 8]
 
 
 def test_names_of_files_read_back(tmp_path: Path) -> None:

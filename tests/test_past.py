@@ -22,6 +22,7 @@ from tests.replaying import replayed
 from tests.rung_results import outcome
 from tests.test_evolution import told
 from tests.test_record import asked, header
+from tests.test_record import told as recorded_told
 
 CONFIG = SearchConfig(
     evolution=EvolutionConfig(population=5, sample_size=3, identity_rate=0.4),
@@ -53,6 +54,18 @@ def searched(strategy: Strategy, births: int, rng: random.Random) -> Iterator[li
             group.append(result)
         if group:
             yield group
+
+
+def test_of_a_past_without_individuals_none_is_recent(tmp_path: Path) -> None:
+    with create_run(tmp_path / "run", header()) as record:
+        for birth in range(3):
+            record.append([asked(birth), recorded_told(birth)])
+    with open_run(tmp_path / "run", COLUMNS) as record:
+        counts = [
+            len(past_of(record.directory, record.header, record.reading, wanted)[0].recent)
+            for wanted in (0, 1, 3, 5)
+        ]
+    assert counts == [0, 1, 3, 3]
 
 
 def recorded(run: Path, groups: Iterator[list[Event]], every: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -307,6 +308,20 @@ def test_a_killed_manager_loses_nothing_it_was_told_and_blocks_nobody(tmp_path: 
         assert promised <= len(births) <= promised + 1
         record.append([asked(len(births))])
     assert read_events(run)[1] == []
+
+
+def test_a_file_system_without_locks_is_named_and_nothing_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="gives no locks .*give a --run elsewhere.*lock") as caught:
+        create_run(tmp_path / "run", header())
+    assert caught.value.errno == errno.ENOSYS
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_readers_work_while_a_search_writes(tmp_path: Path) -> None:

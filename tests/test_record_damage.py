@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from evo_nas.events import Event
-from evo_nas.record import RecordError, open_run, read_events
+from evo_nas.record import RecordError, create_run, open_run, read_events
 from evo_nas.record.segments import DamagedSegment, decode, encode, events_of, table_of
-from tests.test_record import asked, segment, snapshot, three_segments, told
+from tests.test_record import asked, header, segment, snapshot, three_segments, told
 
 
 @pytest.mark.parametrize("size", [0, 4, 100, -20, -1])
@@ -60,6 +61,42 @@ def test_a_missing_segment_in_the_middle_is_an_error(tmp_path: Path) -> None:
     segment(run, 1).unlink()
     with pytest.raises(RecordError, match="00000001.parquet is missing, but segments up to 2"):
         read_events(run)
+
+
+def test_a_newest_rolled_file_that_is_lost_is_an_error(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with create_run(run, header(), checkpoint_segments=4) as record:
+        for birth in range(4):
+            record.append([asked(birth), told(birth)])
+    (rolled,) = (run / "segments").iterdir()
+    content = rolled.read_bytes()
+    rolled.unlink()
+    for read in (read_events, open_run):
+        with pytest.raises(RecordError, match="lists segments up to 3, but none is there. Restore"):
+            read(run)
+    segment(run, 0).write_bytes(encode(table_of([asked(0), told(0)], 0)))
+    with pytest.raises(RecordError, match="up to 3, but only those up to 0 are there. Restore"):
+        read_events(run)
+    rolled.write_bytes(content)
+    assert len(read_events(run)[0]) == 8
+
+
+def test_a_copy_that_was_cut_off_before_its_segments_is_an_error(tmp_path: Path) -> None:
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    with create_run(run, header(), checkpoint_segments=8) as record:
+        for birth in range(30):
+            record.append([asked(birth), told(birth)])
+    # In the order of their names, as tools copy a bucket.
+    files = sorted(path.relative_to(run) for path in run.rglob("*") if path.is_file())
+    rolled = sum(path.parts[0] == "segments" and "-" in path.name for path in files)
+    first = next(n for n, path in enumerate(files) if path.parts[0] == "segments")
+    for path in files[: first + rolled - 1]:
+        (copy / path.parent).mkdir(parents=True, exist_ok=True)
+        shutil.copy(run / path, copy / path)
+        if (copy / "run.json").exists():
+            (copy / "segments").mkdir(exist_ok=True)
+            with pytest.raises(RecordError, match="Restore"):
+                read_events(copy)
 
 
 def test_a_segment_of_another_place_is_noticed(tmp_path: Path) -> None:

@@ -155,15 +155,18 @@ def test_a_second_manager_is_refused_while_the_first_lives(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", ["down", "unavailable", "half", "slow"])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", ["down", "unavailable", "half", "slow", "mute", "unanswered"])
 def test_a_bucket_that_is_away_for_a_while_costs_a_search_nothing_but_time(
     store: Store, run: str, tmp_path: Path, fault: str
 ) -> None:
     process = begin(words(tmp_path, run, "--evaluations", "10"))
     until(lambda: segments(store, run) >= 2)
-    store.breaks(fault, requests=3)  # type: ignore[arg-type]
+    requests = 1 if fault == "mute" else 3
+    store.breaks(fault, requests)  # type: ignore[arg-type]
     code, errors = ended(process)
     assert code == 0, errors
+    assert store.faulty == requests
     assert ("trying again for" in errors) == (fault != "slow")
     local = str(tmp_path / "local")
     done(evo_nas(*words(tmp_path, local, "--evaluations", "10")))
@@ -211,6 +214,32 @@ def test_a_bucket_that_refuses_ends_a_search_with_one_line_and_loses_nothing(
     for claim in store.below(f"{key(run)}/lease/"):
         store.client.delete_object(Bucket=BUCKET, Key=claim)
     done(evo_nas("resume", run, "--evaluations", str(len(before) + 5)))
+    assert history(run)[: len(before)] == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)])
+def test_a_search_whose_bucket_is_down_can_be_ended(
+    store: Store, run: str, tmp_path: Path, signals: tuple[signal.Signals, ...]
+) -> None:
+    process = begin(words(tmp_path, run, "--evaluations", "100000"))
+    assert process.stderr is not None
+    until(lambda: segments(store, run) >= 2)
+    store.breaks("down")
+    until(lambda: store.faulty > 0)
+    os.kill(process.pid, signals[0])
+    while not process.stderr.readline().startswith(("stopping: ", "terminated: ")):
+        assert process.poll() is None
+    for number in signals[1:]:
+        os.kill(process.pid, number)
+    code, errors = ended(process)
+    assert code == 130
+    assert "Traceback" not in errors
+    store.breaks("none")
+    before = history(run)
+    for claim in store.below(f"{key(run)}/lease/"):
+        store.client.delete_object(Bucket=BUCKET, Key=claim)
+    done(evo_nas("resume", run, "--evaluations", str(len(before) + 2)))
     assert history(run)[: len(before)] == before
 
 

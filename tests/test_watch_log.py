@@ -277,6 +277,9 @@ class Refusing:
         self.content += pending
         pending.clear()
 
+    def tick(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed = True
         if self.refuses_to_close:

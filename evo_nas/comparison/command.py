@@ -18,6 +18,7 @@ from evo_nas.interrupt import Interrupt
 from evo_nas.lineage import best_finished
 from evo_nas.record import RunPath
 from evo_nas.record.outside import refuse_links
+from evo_nas.record.storage import patient
 from evo_nas.sessions import last_config
 from evo_nas.setting import load_same_data, pool_of, prepare_engine
 from evo_nas.strangers import refuse_unsaid
@@ -88,7 +89,7 @@ def compare_run(
         logged_session(directory, "compare", config) as session,
         pool_of(config, task) as pool,
     ):
-        stages = Stages(config, directory, now_trained_by, births, task, pool, interrupt)
+        stages = Stages(config, patient(directory), now_trained_by, births, task, pool, interrupt)
         comparison = session.compare(terms.part, lambda: stages.run(terms))
         session.reason = "interrupted" if interrupt.requested else "finished"
         return comparison, interrupt.requested

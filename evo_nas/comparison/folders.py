@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evo_nas.record import HEADER, RunPath, read_header
+from evo_nas.record.layout import numbered
 from evo_nas.record.storage import make_directory
 from workers.messages import Part
 
@@ -17,15 +18,15 @@ RANDOM = "random"
 
 def folders_of(directory: RunPath, kind: str = COMPARISONS) -> list[RunPath]:
     """The folders of a run's comparisons in order; one killed before it began does not count."""
-    found = [p for p in (directory / kind).glob("*") if p.name.isdigit()]
-    return sorted((p for p in found if (p / HEADER).exists()), key=lambda p: int(p.name))
+    found = numbered((directory / kind).glob("*"))
+    return [path for _, path in found if (path / HEADER).exists()]
 
 
 def next_folder(directory: RunPath, kind: str = COMPARISONS) -> RunPath:
     """A folder for one more: ``comparisons/001``, ``002``, ..."""
     root = directory / kind
     make_directory(root)
-    taken = [int(p.name) for p in root.iterdir() if p.name.isdigit()]
+    taken = [number for number, _ in numbered(root.iterdir())]
     return root / f"{max(taken, default=0) + 1:03}"
 
 

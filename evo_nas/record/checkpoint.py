@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 
 from evo_nas.errors import RecordError
-from evo_nas.record.layout import SEGMENTS, Part, parts_in
+from evo_nas.record.layout import SEGMENTS, Part, numbered, parts_in
 from evo_nas.record.outside import read_whole
 from evo_nas.record.paths import RunPath
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
 from evo_nas.record.segments import DamagedSegment, decode, encode_rolled
-from evo_nas.record.storage import Hold, make_directory, remove, write_durably
+from evo_nas.record.storage import Hold, contents, make_directory, remove, write_durably
 
 CHECKPOINTS = "checkpoints"
 FORMAT = "evo-nas-checkpoint"
@@ -120,13 +120,14 @@ def write_checkpoint(
     """
     folder = root / SEGMENTS
     kept, rolled = _split(chosen)
-    tables = [
-        written[part] if part in written else _table(folder / part.name, part, known)
-        for part in rolled
-    ]
+    old = [part for part in rolled if part not in written]
+    read = zip(old, contents([folder / part.name for part in old]), strict=True)
+    tables = {**written} | {
+        part: _table(folder / part.name, content, part, known) for part, content in read
+    }
     files = [_listed(folder, part, known) for part in kept]
     if rolled:
-        table = pa.concat_tables(tables)
+        table = pa.concat_tables([tables[part] for part in rolled])
         part = Part(rolled[0].first, rolled[-1].last, True)
         content = encode_rolled(table)
         write_durably(folder / part.name, content, held)
@@ -137,7 +138,7 @@ def write_checkpoint(
     listed = [asdict(file) for file in files]
     path = root / CHECKPOINTS / f"{manifest.events:012d}.json"
     write_durably(path, sealed({**document, "files": listed}), held)
-    _tidy(root)
+    _tidy(root, held)
     return manifest
 
 
@@ -155,8 +156,7 @@ def _split(chosen: Sequence[Part]) -> tuple[list[Part], list[Part]]:
     return kept, rolled
 
 
-def _table(path: RunPath, part: Part, known: Manifest | None) -> pa.Table:
-    content = read_whole(path)
+def _table(path: RunPath, content: bytes, part: Part, known: Manifest | None) -> pa.Table:
     listed = known.listed(part) if known is not None else None
     try:
         if listed is not None and not listed.holds(content):
@@ -171,7 +171,8 @@ def _listed(folder: RunPath, part: Part, known: Manifest | None) -> RolledFile:
     if listed is not None:
         return listed
     path = folder / part.name
-    return _file(part, read_whole(path), _table(path, part, None).num_rows)
+    content = read_whole(path)
+    return _file(part, content, _table(path, content, part, None).num_rows)
 
 
 def _file(part: Part, content: bytes, events: int) -> RolledFile:
@@ -179,7 +180,7 @@ def _file(part: Part, content: bytes, events: int) -> RolledFile:
     return RolledFile(part.first, part.last, events, len(content), digest)
 
 
-def _tidy(root: RunPath) -> None:
+def _tidy(root: RunPath, held: Hold | None) -> None:
     """Remove what none of the newest manifests needs: the segments and rolled files that larger
     ones hold, and the manifests before them."""
     paths = _manifests(root)
@@ -191,16 +192,14 @@ def _tidy(root: RunPath) -> None:
             return  # who knows what it listed
     needed = {file.part for manifest in manifests for file in manifest.files}
     end = max(file.last for manifest in manifests for file in manifest.files)
-    for part in sorted(parts_in(root / SEGMENTS)):
-        if part.last <= end and part not in needed:
-            remove(root / SEGMENTS / part.name)
-    for path in paths[:-KEPT]:
-        remove(path)
+    folder = root / SEGMENTS
+    parts = [p for p in sorted(parts_in(folder)) if p.last <= end and p not in needed]
+    remove([*(folder / part.name for part in parts), *paths[:-KEPT]], held)
 
 
 def _manifests(root: RunPath) -> list[RunPath]:
     found = (root / CHECKPOINTS).glob("*.json")
-    return sorted((path for path in found if path.stem.isdigit()), key=lambda p: int(p.stem))
+    return [path for _, path in numbered(found)]
 
 
 def _parsed(path: RunPath) -> Manifest:

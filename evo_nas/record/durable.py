@@ -116,21 +116,14 @@ class Lock:
 
     Raises:
         RunLocked: On construction, if another process holds it.
+        OSError: If the file cannot be opened, or the file system has no locks.
     """
 
     def __init__(self, path: Path) -> None:
         # Python's descriptors are closed on exec, so no worker inherits the lock.
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(self._descriptor, 200).decode("utf-8", "replace").strip()
-            os.close(self._descriptor)
-            raise RunLocked(
-                f"{path.parent} is in use by {holder or 'another process'}. "
-                "Stop that process, or wait until it ends."
-            ) from None
-        try:
+            self._take(path)
             with _naming(path):
                 os.ftruncate(self._descriptor, 0)
                 text = f"process {os.getpid()} on {socket.gethostname()}\n"
@@ -138,6 +131,23 @@ class Lock:
         except BaseException:
             os.close(self._descriptor)
             raise
+
+    def _take(self, path: Path) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._descriptor, 200).decode("utf-8", "replace").strip()
+            raise RunLocked(
+                f"{path.parent} is in use by {holder or 'another process'}. "
+                "Stop that process, or wait until it ends."
+            ) from None
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: nothing keeps a second manager out there, for the file system "
+                "gives no locks (flock). Mount it with them, or give a --run elsewhere",
+                str(path),
+            ) from error
 
     def confirm(self) -> None:
         """Nothing: the kernel takes no lock away from a living process."""

@@ -11,7 +11,7 @@ from evo_nas.errors import RecordError
 from evo_nas.record.outside import read_whole
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.sealed import SEAL, BrokenSeal, opened, sealed
-from evo_nas.record.storage import replace_durably, write_durably
+from evo_nas.record.storage import Hold, replace_durably, write_durably
 
 FORMAT = "evo-nas-run"
 VERSION = 3
@@ -53,9 +53,9 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def write_header(directory: RunPath, header: Header) -> None:
+def write_header(directory: RunPath, header: Header, held: Hold | None = None) -> None:
     """Write the header of a new run."""
-    write_durably(directory / HEADER, _content(header))
+    write_durably(directory / HEADER, _content(header), held)
 
 
 def read_header(directory: str | RunPath) -> Header:
@@ -67,7 +67,7 @@ def read_header(directory: str | RunPath) -> Header:
     return _read(run_path(directory))[0]
 
 
-def upgrade(directory: RunPath) -> str:
+def upgrade(directory: RunPath, held: Hold | None = None) -> str:
     """Let a run of an older format go on in this one: its header alone is written anew.
 
     The old header stays as ``run.json.1``. Its segments are read as they are.
@@ -81,8 +81,8 @@ def upgrade(directory: RunPath) -> str:
     path = directory / HEADER
     kept = path.with_name(f"{HEADER}.{version}")
     if not kept.exists():
-        write_durably(kept, path.read_bytes())
-    replace_durably(path, _content(header))
+        write_durably(kept, path.read_bytes(), held)
+    replace_durably(path, _content(header), held)
     return (
         f"{directory} was written in format {version} and goes on in format {VERSION}: older "
         f"programs refuse it from now on. Its old header was kept as {kept.name}."

@@ -43,6 +43,17 @@ class Part:
         return f"{numbers}.parquet"
 
 
+def number_of(name: str) -> int | None:
+    """The number that a name is, in the digits of our names; None if it is something else."""
+    return int(name) if name.isascii() and name.isdecimal() else None
+
+
+def numbered(paths: Iterable[RunPath]) -> list[tuple[int, RunPath]]:
+    """The paths whose names are numbers, up to a suffix, with these, in their order."""
+    numbers = [(number_of(path.stem), path) for path in paths]
+    return sorted(((n, path) for n, path in numbers if n is not None), key=lambda pair: pair[0])
+
+
 def parts_in(folder: RunPath) -> frozenset[Part]:
     """The files of events in a folder; other files do not count."""
     matches = (_NAME.fullmatch(path.name) for path in folder.iterdir())

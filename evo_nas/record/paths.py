@@ -7,13 +7,18 @@ Both are used through the same few members of `pathlib.Path`: ``/``, ``name``, `
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from evo_nas.errors import RecordError
 from evo_nas.record.bucket import SCHEMES, RemotePath, bucket_of
 
 RunPath = Path | RemotePath
+
+_BUCKET = re.compile(r"[A-Za-z0-9._-]+")
+"""Names of buckets, those of stores that are less strict than S3 and Google's included."""
 
 
 def is_uri(text: str) -> bool:
@@ -29,13 +34,13 @@ def run_path(place: str | RunPath) -> RunPath:
 
     Raises:
         RecordError: If the URI is of another scheme, has no bucket or path, or holds more than
-            that.
+            that; or if the environment names a server that is none.
     """
     if not isinstance(place, str):
         return place
     if not is_uri(place):
         return Path(place)
-    parts = urlsplit(place)
+    parts = _split(place)
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise RecordError(
             f"{place}: a run directory is a scheme, a bucket and a path, nothing more. Credentials "
@@ -46,7 +51,10 @@ def run_path(place: str | RunPath) -> RunPath:
             raise RecordError(
                 f"{place}: of a file, give the whole path: file:///home/me/runs/first"
             )
-        return Path(unquote(parts.path))
+        path = unquote_to_bytes(parts.path)
+        if b"\0" in path:
+            raise RecordError(f"{place}: no file has a zero byte (%00) in its name.")
+        return Path(os.fsdecode(path))
     if parts.scheme not in SCHEMES:
         raise RecordError(
             f"{place}: runs cannot lie in {parts.scheme}://. Known are "
@@ -54,12 +62,25 @@ def run_path(place: str | RunPath) -> RunPath:
         )
     key = parts.path.strip("/")
     names = key.split("/")
-    if not parts.netloc or not key or any(name in ("", ".", "..") for name in names):
+    if not _BUCKET.fullmatch(parts.netloc) or any(name in ("", ".", "..") for name in names):
         raise RecordError(
             f"{place} is no place for a run. Give a bucket and a path in it: "
             f"{parts.scheme}://BUCKET/runs/first"
         )
     return RemotePath(bucket_of(parts.scheme, parts.netloc), key)
+
+
+def _split(place: str) -> SplitResult:
+    try:
+        if place.isprintable():  # line breaks and tabs would be left out without a word
+            return urlsplit(place)
+        why = "it holds what cannot be printed"
+    except ValueError as error:
+        why = str(error)
+    raise RecordError(
+        f"{place} is no place for a run: {why}. Give a scheme, a bucket and a path in it: "
+        "s3://BUCKET/runs/first"
+    )
 
 
 def stays(place: str) -> bool:

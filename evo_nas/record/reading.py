@@ -20,7 +20,7 @@ from evo_nas.events import Event
 from evo_nas.record.checkpoint import Manifest, read_manifest
 from evo_nas.record.header import Header, read_header
 from evo_nas.record.layout import SEGMENTS, Part, cover, parts_in, segment_count
-from evo_nas.record.outside import read_whole, what_is_wrong
+from evo_nas.record.outside import what_is_wrong
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.segments import SCHEMA, DamagedSegment, decode, decode_rows, events_of
 from evo_nas.record.storage import contents
@@ -122,6 +122,14 @@ def _read(root: RunPath, columns: Sequence[str] | None) -> Reading:
     except FileNotFoundError:
         raise RecordError(f"{folder} is missing. Restore it from a copy.") from None
     count = segment_count(parts)
+    # The manifest was read before the folder, where no number that was there ever goes.
+    listed = 0 if manifest is None else segment_count(file.part for file in manifest.files)
+    if listed > count:
+        raise _Gone(
+            f"{folder}: a checkpoint lists segments up to {listed - 1}, but "
+            f"{f'only those up to {count - 1} are' if count else 'none is'} there. "
+            "Restore them from a copy of the run."
+        )
     torn: RunPath | None = None
     done: dict[Part, pa.Table] = {}
     while True:
@@ -193,14 +201,16 @@ def _some_rows(
     folder: RunPath, reading: Reading, rows: Sequence[int], columns: Sequence[str] | None
 ) -> pa.Table:
     wanted = sorted({*rows})
-    tables = [nothing(columns)]
+    inside: dict[Part, list[int]] = {}
     start = at = 0
     for part, count in zip(reading.parts, reading.rows, strict=True):
         before, at = at, bisect_left(wanted, start + count)
         if at > before:
-            inside = [row - start for row in wanted[before:at]]
-            tables.append(decode_rows(read_whole(folder / part.name), inside, columns))
+            inside[part] = [row - start for row in wanted[before:at]]
         start += count
+    files = contents([folder / part.name for part in inside])
+    found = zip(files, inside.values(), strict=True)
+    tables = [nothing(columns), *(decode_rows(file, here, columns) for file, here in found)]
     places = {row: k for k, row in enumerate(wanted)}
     return pa.concat_tables(tables).take(pa.array([places[row] for row in rows], pa.int64()))
 

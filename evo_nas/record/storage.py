@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from evo_nas.record import durable, lease
 from evo_nas.record.bucket import RemotePath
@@ -15,10 +16,13 @@ LOCK = "lock"
 OF_A_LOCK = frozenset({LOCK, lease.FOLDER})
 """Names in a run directory that keep a second manager out, and say nothing of a run."""
 AT_ONCE = 16
-"""Objects that are fetched side by side: each takes as long as the way to the bucket and back."""
+"""Objects that are fetched or removed side by side: each takes as long as the way to the bucket
+and back."""
 
 Hold = durable.Lock | lease.Lease
 """What keeps a second manager out until its ``release``; ``confirm`` it before each write."""
+
+Answer = TypeVar("Answer")
 
 
 def hold(root: RunPath) -> Hold:
@@ -43,34 +47,40 @@ def write_durably(path: RunPath, content: bytes, held: Hold | None = None) -> No
         OSError: If disk or bucket refuse; a file that is there is whole all the same.
     """
     if isinstance(path, RemotePath):
-        path.put(content, (lambda: None) if held is None else held.confirm)
+        path.put(content, _confirm(held))
     else:
         durable.write_durably(path, content)
 
 
-def replace_durably(path: RunPath, content: bytes) -> None:
+def replace_durably(path: RunPath, content: bytes, held: Hold | None = None) -> None:
     """Put a file in the place of another: at any instant the old or the new one is there, whole."""
     if isinstance(path, RemotePath):
-        path.replace(content)
+        path.replace(content, before=_confirm(held))
     else:
         durable.replace_durably(path, content)
 
 
-def move_durably(path: RunPath, name: str) -> None:
+def move_durably(path: RunPath, name: str, held: Hold | None = None) -> None:
     """Rename a file within its directory."""
     if isinstance(path, RemotePath):
-        path.with_name(name).put(path.read_bytes())
-        path.remove()
+        path.with_name(name).put(path.read_bytes(), _confirm(held))
+        path.remove(before=_confirm(held))
     else:
         durable.move_durably(path, path.with_name(name))
 
 
-def remove(path: RunPath) -> None:
-    """Remove a file that this program wrote; one that is gone is fine."""
-    if isinstance(path, RemotePath):
-        path.remove()
-    else:
-        durable.remove(path)
+def remove(paths: Sequence[RunPath], held: Hold | None = None) -> None:
+    """Remove files that this program wrote, in order; objects of a bucket side by side, for each
+    takes three requests. One that is gone is fine."""
+
+    def gone(path: RunPath) -> None:
+        if isinstance(path, RemotePath):
+            path.remove(before=_confirm(held))
+        else:
+            durable.remove(path)
+
+    for _ in _each(gone, paths):
+        pass
 
 
 def make_directory(path: RunPath) -> None:
@@ -86,8 +96,22 @@ def contents(paths: Sequence[RunPath]) -> Iterator[bytes]:
         FileNotFoundError: If one of them is not there, when it is asked for.
         RecordError: As `read_whole`.
     """
+    return _each(read_whole, paths)
+
+
+def patient(path: RunPath) -> RunPath:
+    """The same for who writes a run: a bucket is waited for as long as a search can."""
+    return path.patient() if isinstance(path, RemotePath) else path
+
+
+def _each(action: Callable[[RunPath], Answer], paths: Sequence[RunPath]) -> Iterator[Answer]:
+    """What comes of each path in order; of objects of a bucket several at once, ahead of that."""
     if all(isinstance(path, Path) for path in paths):
-        yield from (read_whole(path) for path in paths)
+        yield from (action(path) for path in paths)
         return
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield from pool.map(read_whole, paths)
+        yield from pool.map(action, paths)
+
+
+def _confirm(held: Hold | None) -> Callable[[], None]:
+    return (lambda: None) if held is None else held.confirm

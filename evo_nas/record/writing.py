@@ -23,6 +23,7 @@ from evo_nas.record.storage import (
     hold,
     make_directory,
     move_durably,
+    patient,
     write_durably,
 )
 
@@ -36,6 +37,7 @@ class Record:
     Attributes:
         directory: The run directory.
         header: Its header.
+        held: What keeps other managers out.
         reading: What was recorded when it was opened.
         warnings: What the user should know about opening it.
         checkpoint_segments: After so many segments a checkpoint is written.
@@ -46,7 +48,7 @@ class Record:
         self,
         directory: RunPath,
         header: Header,
-        lock: Hold,
+        held: Hold,
         reading: Reading,
         warnings: Sequence[str] = (),
         checkpoint_segments: int = CHECKPOINT_SEGMENTS,
@@ -55,7 +57,7 @@ class Record:
         self.header = header
         self.reading = reading
         self.warnings = [*warnings, *reading.warnings]
-        self._lock = lock
+        self.held = held
         self.checkpoint_segments = checkpoint_segments
         self.on_checkpoint: Callable[[int], None] = lambda events: None
         self._sequence = sum(reading.rows)
@@ -78,7 +80,7 @@ class Record:
             raise ValueError("there is nothing to append.")
         table = table_of(events, self._sequence)
         part = Part(self._number, self._number, False)
-        write_durably(self.directory / SEGMENTS / part.name, encode(table), self._lock)
+        write_durably(self.directory / SEGMENTS / part.name, encode(table), self.held)
         self._parts.append(part)
         self._written[part] = table
         self._number += 1
@@ -93,7 +95,7 @@ class Record:
             OSError: If the disk refuses; nothing recorded is lost.
         """
         self._manifest = write_checkpoint(
-            self.directory, self._parts, self._manifest, self._written, self._lock
+            self.directory, self._parts, self._manifest, self._written, self.held
         )
         self._parts = [file.part for file in self._manifest.files]
         self._written.clear()
@@ -101,7 +103,7 @@ class Record:
 
     def close(self) -> None:
         """Let other managers in."""
-        self._lock.release()
+        self.held.release()
 
     def __enter__(self) -> Record:
         return self
@@ -130,8 +132,8 @@ def create_run(
     lock = hold(root)
     try:
         _refuse_used(root)  # again: another process may have been faster
-        write_header(root, header)
-        return Record(root, header, lock, read_table(root), (), checkpoint_segments)
+        write_header(root, header, lock)
+        return Record(patient(root), header, lock, read_table(root), (), checkpoint_segments)
     except BaseException:
         lock.release()
         raise
@@ -162,11 +164,11 @@ def open_run(
     lock = hold(root)
     try:
         reading = read_table(root, columns)
-        warnings = [text] if (text := upgrade(root)) else []
-        record = Record(root, header, lock, reading, warnings, checkpoint_segments)
+        warnings = [text] if (text := upgrade(root, lock)) else []
+        record = Record(patient(root), header, lock, reading, warnings, checkpoint_segments)
         if reading.torn is not None:
             aside = _free_name(reading.torn.with_name(reading.torn.name + ".torn"))
-            move_durably(reading.torn, aside)
+            move_durably(reading.torn, aside, lock)
             record.warnings.append(f"It was kept as {aside}.")
         return record
     except BaseException:

@@ -25,6 +25,7 @@ from typing import IO, Any, Protocol
 
 from evo_nas.record import RunPath
 from evo_nas.record.bucket import RemotePath
+from evo_nas.record.layout import number_of
 from evo_nas.record.storage import make_directory
 from evo_nas.terminal import warn
 
@@ -45,6 +46,14 @@ class Chunks(Protocol):
 
         Raises:
             OSError: If not all of it could be written; what is left is still to be written.
+        """
+        ...
+
+    def tick(self) -> None:
+        """Write what has waited for more for long enough.
+
+        Raises:
+            OSError: If that is refused; it is still to be written.
         """
         ...
 
@@ -77,6 +86,9 @@ class LogFile:
         while pending:
             del pending[: self._file.write(pending)]
 
+    def tick(self) -> None:
+        """Nothing: no line waits."""
+
     def close(self) -> None:
         """Close the file, if there is one."""
         if self._file is not None:
@@ -100,12 +112,13 @@ class LogFile:
 class LogObjects:
     """New objects ``001-00000.jsonl``, ``001-00001.jsonl``, ... of a folder in a bucket.
 
-    Each holds what came within `OBJECT_SECONDS` of the last, or `OBJECT_BYTES` of it.
+    Each holds what came within `OBJECT_SECONDS` of the last, or `OBJECT_BYTES` of it: a kill may
+    lose so much.
     """
 
     def __init__(self, folder: RemotePath) -> None:
         self._folder = folder
-        self._session = ""
+        self._session = 0
         self._count = 0
         self._taken = bytearray()
         self._last = time.monotonic()
@@ -115,8 +128,12 @@ class LogObjects:
         """See `Chunks`."""
         self._taken += pending
         pending.clear()
-        late = time.monotonic() - self._last >= OBJECT_SECONDS
-        if late or self._refused or len(self._taken) >= OBJECT_BYTES:
+        if self._late() or self._refused or len(self._taken) >= OBJECT_BYTES:
+            self._put()
+
+    def tick(self) -> None:
+        """See `Chunks`."""
+        if self._taken and self._late():
             self._put()
 
     def close(self) -> None:
@@ -124,21 +141,38 @@ class LogObjects:
         if self._taken:
             self._put()
 
+    def _late(self) -> bool:
+        return time.monotonic() - self._last >= OBJECT_SECONDS
+
     def _put(self) -> None:
-        self._refused = True
+        again, self._refused = self._refused and self._session > 0, True
+        self._last = time.monotonic()  # should it be refused, the next tick does not try at once
         if not self._session:
-            self._session = f"{next_number(self._folder.iterdir(patience=0.0)):03}"
-        path = self._folder / f"{self._session}-{self._count:05}.jsonl"
-        path.replace(bytes(self._taken), patience=0.0)
+            self._session = next_number(self._folder.iterdir(patience=0.0))
+        content = bytes(self._taken)
+        if again:
+            self._path().replace(content, patience=0.0)  # it may hold the beginning of this
+        else:
+            self._put_new(content)
         self._count += 1
         self._taken.clear()
-        self._last, self._refused = time.monotonic(), False
+        self._refused = False
+
+    def _put_new(self, content: bytes) -> None:
+        while True:
+            try:
+                return self._path().put(content, patience=0.0)
+            except FileExistsError:
+                self._session += 1  # another session began at the same time
+
+    def _path(self) -> RemotePath:
+        return self._folder / f"{self._session:03}-{self._count:05}.jsonl"
 
 
 def next_number(logs: Iterable[RunPath]) -> int:
     """One more than the highest number of a session among the files of logs."""
-    numbers = (path.stem.partition("-")[0] for path in logs if path.name.endswith(".jsonl"))
-    return max((int(number) for number in numbers if number.isdigit()), default=0) + 1
+    names = (path.stem.partition("-")[0] for path in logs if path.name.endswith(".jsonl"))
+    return max((number_of(name) or 0 for name in names), default=0) + 1
 
 
 class RunLog:
@@ -165,6 +199,15 @@ class RunLog:
         if before is not None and self._refused is not None and not self._given_up:
             self._give_up()
 
+    def tick(self) -> None:
+        """Time has passed: what is refused now is tried again later."""
+        if self._given_up:
+            return
+        try:
+            self._chunks.tick()
+        except OSError as error:
+            self._refused = error
+
     def close(self, failed: bool = False) -> None:
         """No more comes.
 
@@ -176,6 +219,8 @@ class RunLog:
             self._chunks.close()
         except OSError as error:
             self._refused = error
+        else:
+            self._refused = self._refused if self._pending else None
         if self._refused is not None and not failed and not self._given_up:
             self._give_up()
 

@@ -62,6 +62,8 @@ class Watch:
 
     def tick(self, view: View) -> None:
         """A poll is over."""
+        if self.log is not None:
+            self.log.tick()
         for watcher in self.watchers:
             watcher.tick(view)
 
