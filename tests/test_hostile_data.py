@@ -181,6 +181,44 @@ def test_an_npz_that_unpacks_to_much_more_is_refused(tmp_path: Path, method: int
         assert f"at most {ALWAYS_UNPACKED:,} are read" in refused_data(path, "classification")
 
 
+MANY: dict[str, Callable[[], bytes]] = {
+    "a.npz": lambda: deflated(
+        {"X": npy("(4000000,1)", content=bytes(4_000_000)), "y": npy("(4000000,)", content=LABELS)}
+    ),
+    "a.ts.gz": lambda: gzip.compress(
+        b"@classLabel true a b\n@data\n" + b"1:a\n1:b\n" * 2 * 10**6, 1
+    ),
+    "a.csv.gz": lambda: gzip.compress(b"x,label\n" + b"1,a\n1,b\n" * 2 * 10**6, 1),
+    "wide.npz": lambda: deflated(
+        {"X": npy("(40,500000)", content=bytes(2 * 10**7)), "y": npy("(40,)", content=LABELS[:40])}
+    ),
+}
+LABELS = bytes([0, 1]) * 2_000_000
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_very_many_sequences_in_a_small_file_are_refused(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path, name, MANY[name]())
+    assert path.stat().st_size < MiB
+    with bounded(250 * MiB):
+        said = refused_data(path, "classification")
+    assert "sequences with " in said
+    assert "from a file of this size at most 536,870,912 are used" in said
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.ts"])
+def test_very_many_classes_take_no_time(tmp_path: Path, name: str) -> None:
+    """Such as those of a column of numbers, named as label by mistake."""
+    count = 100_000
+    if name == "a.csv":
+        text = "a,label\n" + "".join(f"{n % 7},{n}.5\n" for n in range(count))
+    else:
+        names = " ".join(map(str, range(count)))
+        text = f"@classLabel true {names}\n@data\n" + f"1,2:{count - 1}\n" * count
+    with bounded():
+        refused_data(written(tmp_path, name, text.encode()), "classification")
+
+
 def _lies(size: int) -> Callable[[], bytes]:
     def make() -> bytes:
         whole = deflated({"X": npy("(9,9)", content=bytes(4 * MiB)), "y": npy("(9,)")})
