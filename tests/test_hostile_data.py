@@ -341,6 +341,30 @@ def test_a_parquet_column_of_another_type_is_refused_unread(tmp_path: Path, case
         assert said.endswith("not read. Leave it out of the file, or make it numbers or texts.")
 
 
+def whole(numbers: list[int], kind: Any) -> Any:
+    return pa.array(numbers * 30, pa.int64() if kind.bit_width == 64 else pa.int32()).view(kind)
+
+
+BEYOND_PYTHON = {
+    "times of nanoseconds": lambda: pa.array([5, 6] * 30, pa.time64("ns")),
+    "durations of nanoseconds": lambda: pa.array([5, 6] * 30, pa.duration("ns")),
+    "moments of nanoseconds": lambda: whole([2**63 - 1, 5], pa.timestamp("ns")),
+    "days millions of years away": lambda: whole([2**31 - 1, -(2**31)], pa.date32()),
+    "an unknown time zone": lambda: whole([5, 6], pa.timestamp("us", "No/Where")),
+}
+
+
+@pytest.mark.parametrize("case", BEYOND_PYTHON)
+def test_times_that_python_has_none_for_are_refused_as_labels(tmp_path: Path, case: str) -> None:
+    content = parquet(a=BEYOND_PYTHON[case](), b=list(range(60)))
+    path = written(tmp_path, "a.parquet", content)
+    said = refused_data(path, "classification", label="a")
+    assert said.startswith(f"{path}: column 'a' holds ")
+    assert "Make it numbers or texts, or leave the column out." in said
+    if case.endswith("of nanoseconds") and not case.startswith("moments"):
+        assert refused_data(path, "forecasting", window=2, horizon=1) == said
+
+
 def test_texts_that_are_stored_by_what_they_share_are_refused_with_what_to_do(
     tmp_path: Path,
 ) -> None:
