@@ -26,6 +26,9 @@ class OneLine(Exception):
 
     def __init__(self, message: object = "") -> None:
         text = str(message)
+        if len(text) > 2 * MOST:  # what is escaped grows: first cut to what can still be shown
+            text = text[:MOST] + text[-MOST:]
+        text = readable(text)
         if len(text) > MOST:
             text = f"{text[: MOST // 2]} [...] {text[-MOST // 2 :]}"
-        super().__init__(readable(text))
+        super().__init__(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile import MiB, bounded, refused_data, written
-from tests.recordings import words
+from tests.recordings import folder, words
 
 
 def tar(*members: tarfile.TarInfo, **recordings: bytes) -> bytes:
@@ -47,7 +48,28 @@ TAR: dict[str, Callable[[], bytes]] = {
     "a negative size": lambda: _resized(tar(member("yes_x_77.wav")), -2048),
     "a negative size of a name": lambda: _resized(tar(member("yes_x_77.wav")), -2048, b"L"),
     "a negative size of another": lambda: _resized(tar(member("yes_x_77.txt")), -2048),
+    "a name that is no text": lambda: tar(**{"yes_anna\udcff_33.wav": words()["yes_anna_3.wav"]}),
+    "holes that are told beyond the end": lambda: _holes_told_beyond_the_end(),
+    "a megabyte of attributes": lambda: _attributes(MiB),
+    "a megabyte of attributes for all": lambda: _attributes(MiB, tarfile.XGLTYPE),
 }
+
+
+def _attributes(size: int, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """Digits, which some versions of Python read in quadratic time."""
+    info = member("x", kind)
+    info.size = size
+    return info.tobuf(tarfile.USTAR_FORMAT) + b"1" * size + bytes(1024)
+
+
+def _holes_told_beyond_the_end() -> bytes:
+    content = _resized(tar(member("yes_x_77.wav")), 0, tarfile.GNUTYPE_SPARSE)
+    at = content.rindex(b"yes_x_77.")
+    header = bytearray(content[at : at + 512])
+    header[482] = 1  # more follow
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return content[:at] + bytes(header)
 
 
 def _resized(content: bytes, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -81,6 +103,15 @@ def test_an_archive_of_very_many_members_takes_little_memory(tmp_path: Path) -> 
         assert "there are no *.wav files in it" in refused_data(path, "speech")
 
 
+def test_a_recording_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    recordings = folder(tmp_path, words())
+    content = words()["yes_anna_3.wav"]
+    (recordings / os.fsdecode(b"yes_anna\xff_33.wav")).write_bytes(content)
+    assert refused_data(recordings, "speech").endswith(
+        "the name is not UTF-8. Rename it or take it out."
+    )
+
+
 WAV: dict[str, tuple[int, bytes]] = {
     "a length beyond the file": (40, b"\xff\xff\xff\x7f"),
     "an odd length": (40, b"\x01\0\0\0"),
@@ -101,9 +132,6 @@ def test_a_recording_whose_header_lies_is_refused(tmp_path: Path, case: str) -> 
     files = words()
     good = files["yes_anna_3.wav"]
     files["yes_anna_3.wav"] = good[:at] + lie + good[at + len(lie) :]
-    folder = tmp_path / "recordings"
-    folder.mkdir()
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
+    path = folder(tmp_path, files)
     with bounded(100 * MiB):
-        assert refused_data(folder, "speech").startswith(f"{folder}/yes_anna_3.wav: ")
+        assert refused_data(path, "speech").startswith(f"{path}/yes_anna_3.wav: ")

@@ -285,33 +285,41 @@ def test_a_file_that_never_ends_is_refused_or_passed_over(
 
 def bomb(kind: str) -> bytes:
     """A segment of a few kilobytes that decodes to gigabytes."""
-    count = 100_000_000 if kind == "rows" else 1_000_000
-    rows = count if kind == "rows" else 20_000
+    rows, items = 2_000, 10_000_000
     columns: dict[str, Any] = {}
     for field in SCHEMA:
         if field.type == pa.string():
-            value = "x" * (count if kind == "texts" and field.name == "genome" else 1)
-            indices = pa.array(np.zeros(min(rows, 20_000), np.int32))
+            value = "x" * (1_000_000 if kind == "texts" and field.name == "genome" else 1)
+            indices = pa.array(np.zeros(rows, np.int32))
             columns[field.name] = pa.DictionaryArray.from_arrays(indices, pa.array([value]))
+        elif field.name == "curve_steps" and kind == "lists":
+            ends = pa.array([0] * rows + [items], pa.int32())
+            columns[field.name] = pa.ListArray.from_arrays(ends, pa.array(np.zeros(items, int)))
+        elif field.nullable:
+            columns[field.name] = pa.nulls(rows, field.type)
         else:
-            columns[field.name] = pa.nulls(min(rows, 20_000), field.type)
-    schema = pa.schema(
-        [pa.field(f.name, columns[f.name].type, f.nullable or f.name != "x") for f in SCHEMA]
-    )
+            columns[field.name] = pa.array(np.zeros(rows, int))
+    schema = pa.schema([pa.field(f.name, columns[f.name].type, f.nullable) for f in SCHEMA])
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns, schema=schema), sink, compression="zstd", store_schema=False)
     return sink.getvalue().to_pybytes()
 
 
-def test_a_segment_that_decodes_to_gigabytes_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"), [("texts", "its texts decode to more"), ("lists", "it decodes to more")]
+)
+def test_a_segment_that_decodes_to_gigabytes_is_refused(
+    tmp_path: Path, kind: str, message: str
+) -> None:
     run = stranger(tmp_path)
     for path in (run / "segments").iterdir():
         path.unlink()
-    content = bomb("texts")
+    content = bomb(kind)
     assert len(content) < MiB
     (run / "segments" / "00000000.parquet").write_bytes(content)
     (run / "segments" / "00000001.parquet").write_bytes(content)
-    with bounded(200 * MiB):
+    with bounded(50 * MiB):
         result = ran("status", str(run))
     assert result.exit_code == 1
     assert_readable(result.stderr.splitlines()[-1])
+    assert message in result.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
@@ -232,6 +233,28 @@ def test_hostile_tables_are_refused(
     tmp_path: Path, content: str | bytes, options: dict[str, object], message: str
 ) -> None:
     assert message in refusal(written(tmp_path, content), **options)
+
+
+def test_a_column_that_only_begins_with_a_date_is_none(tmp_path: Path) -> None:
+    path = written(tmp_path, "when,load\n2024-01-01,1\n" + "later,2\n" * 40)
+    assert "row 1, column 'when': '2024-01-01' is not a number" in refusal(path)
+
+
+def test_what_is_no_date_is_found_out_once_and_from_its_first_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To parse a column as times is dear, and most hold numbers."""
+    parsed: list[int] = []
+    really = pa.compute.cast
+
+    def cast(values: pa.Array, target: pa.DataType, **more: bool) -> pa.Array:
+        parsed.extend([len(values)] if pa.types.is_timestamp(target) else [])
+        return really(values, target, **more)
+
+    path = csv_file(tmp_path)
+    monkeypatch.setattr("workers.tasks.tables.pc.cast", cast)
+    forecasting(path, window=4, horizon=2)
+    assert sum(parsed) < 150  # 100 dates, and two columns of numbers
 
 
 def test_a_table_of_dates_alone_has_nothing_to_predict(tmp_path: Path) -> None:

@@ -1,17 +1,15 @@
 """Tables of recorded results: what each of many cells scored, with its noise and its failures.
 
-Read are NAS-Bench-NLP's results (Klyuchnikov et al. 2020; rows with a recipe and losses, as
-``.jsonl``, ``.jsonl.gz`` or ``.parquet``) and any run's own record. Cells of one digest are one.
+Read are NAS-Bench-NLP's results (Klyuchnikov et al. 2020; rows with a recipe and losses) and any
+run's own record. Cells of one digest are one.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import math
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,20 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from evo_nas.bench.rows import LOSSES, RECIPES, RUNS, rows_of
 from evo_nas.errors import BenchError
 from evo_nas.events import Asked
 from evo_nas.record import HEADER, read_events, read_header
 from genomes.canonical import canonical
 from genomes.genome import Genome
 from genomes.nas_bench_nlp import from_recipe
-
-ALWAYS_READ = 256 * 2**20
-"""Bytes that any table may unpack to; a larger one to `MOST_PACKED` times its size."""
-MOST_PACKED = 100
-LONGEST_ROW = 2**22
-"""Characters of a line of JSON; those of NAS-Bench-NLP, with all curves, have some thousands."""
-LOSSES = ("test_loss", "final_val_loss")
-"""Keys of a run's loss, in nats: of the table of several runs, and of the one with curves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +114,7 @@ def read_table(path: Path) -> Table:
     if not path.is_file():
         raise BenchError(f"{path}: there is no such table, and no run directory.")
     runs: dict[str, tuple[Genome, list[float | None]]] = {}
-    for number, row in enumerate(_rows(path), start=1):
+    for number, row in enumerate(rows_of(path), start=1):
         genome, losses = _cell_of(row, f"{path}, row {number}")
         known = runs.setdefault(genome.digest, (genome, []))
         known[1].extend(None if loss is None else -loss for loss in losses)
@@ -140,57 +131,9 @@ def _checked(table: Table, where: str) -> Table:
     return table
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    if path.suffix == ".parquet":
-        yield from _parquet_rows(path)
-        return
-    left = max(ALWAYS_READ, MOST_PACKED * path.stat().st_size)
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as lines:
-            number = 0
-            while line := lines.readline(LONGEST_ROW + 1):
-                number, left = number + 1, left - len(line)
-                if left < 0 or len(line) > LONGEST_ROW:
-                    what = "a row" if left >= 0 else "it unpacks to"
-                    raise BenchError(f"{path}, row {number}: {what} more than any table has.")
-                row = json.loads(line)
-                if not isinstance(row, dict):
-                    raise BenchError(f"{path}, row {number}: is no JSON object.")
-                yield row
-    except BenchError:
-        raise
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
-        raise BenchError(
-            f"{path}: cannot be read as lines of JSON: {error}. Give a .jsonl, .jsonl.gz or "
-            ".parquet file, or a run directory."
-        ) from error
-
-
-def _parquet_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from workers.parquet_pages import sizes_of
-    from workers.parquet_sizes import bytes_of
-
-    try:
-        content = path.read_bytes()
-        with pq.ParquetFile(pa.BufferReader(content)) as file:
-            if max(sizes_of(content).unpacked, bytes_of(file)) > max(
-                ALWAYS_READ, MOST_PACKED * len(content)
-            ):
-                raise BenchError(f"{path}: it unpacks to more than any table has.")
-            rows = file.read().to_pylist()
-    except BenchError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise BenchError(f"{path}: is no Parquet file: {error}.") from error
-    yield from rows
-
-
 def _cell_of(row: Mapping[str, Any], where: str) -> tuple[Genome, list[float | None]]:
-    recipe = row.get("recepie", row.get("recipe"))
-    runs = row.get("runs", [row])
+    recipe = next((row[name] for name in RECIPES if name in row), None)
+    runs = row.get(RUNS, [row])
     try:
         if isinstance(recipe, str):
             recipe = json.loads(recipe)

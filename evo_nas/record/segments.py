@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from evo_nas.events import Asked, Event, Told
 from evo_nas.record.outside import MOST_BYTES, mutation_from
 from workers.parquet_pages import sizes_of
-from workers.parquet_sizes import bytes_decoded, decoded
+from workers.parquet_reading import bytes_decoded, decoded
 
 _ASKED = tuple(Asked.__dataclass_fields__)
 _TOLD = tuple(Told.__dataclass_fields__)
@@ -88,6 +88,11 @@ SEAL, UNSEALED = b"sha256", b"0" * 64
 
 REMEMBERED = 2**15
 """Bytes of a file up to which the size of its pages is looked at once in a process."""
+ALWAYS_DECODED = 2**20
+"""Bytes to which even the smallest file may decode."""
+MOST_PACKED = 100
+"""How many bytes one byte of a larger file may stand for: usual are 5, and not quite 100 where all
+candidates fail with one message."""
 ROW_BYTES = 8 * len(SCHEMA)
 """Of a row, its texts and lists not counted."""
 ROW_GROUP = 2048
@@ -164,7 +169,7 @@ def decode(content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
         wanted = None if columns is None else _present(columns, missing)
         if columns is None:
             _check_seal(content, file)
-        table = _undone(file.read(wanted, use_threads=False))
+        table = _undone(file.read(wanted, use_threads=False), len(content))
     except DamagedSegment:
         raise
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
@@ -194,7 +199,8 @@ def decode_rows(
             end = start + file.metadata.row_group(group).num_rows
             inside = rows[bisect_left(rows, start) : bisect_left(rows, end)]
             if inside:
-                table = _undone(file.read_row_group(group, wanted, use_threads=False))
+                table = file.read_row_group(group, wanted, use_threads=False)
+                table = _undone(table, len(content))
                 tables.append(table.take([row - start for row in inside]))
             start = end
         table = pa.concat_tables(tables)
@@ -213,6 +219,7 @@ def _opened(content: bytes) -> tuple[pq.ParquetFile, tuple[str, ...]]:
     sizes = _remembered(content) if len(content) < REMEMBERED else sizes_of(content)
     metadata = pq.read_metadata(pa.BufferReader(content))
     missing = _missing(metadata.schema.to_arrow_schema())
+    most = _most_decoded(len(content))
     # A text is no longer than all pages together, but may be meant once in each row. Where that
     # could come to much, texts are read as dictionaries: one that repeats is there once.
     repeated = [name for name in _TEXTS if name not in missing]
@@ -220,22 +227,27 @@ def _opened(content: bytes) -> tuple[pq.ParquetFile, tuple[str, ...]]:
         pa.BufferReader(content),
         metadata=metadata,
         page_checksum_verification=True,
-        read_dictionary=repeated if sizes.rows * sizes.unpacked > MOST_BYTES // 8 else (),
+        read_dictionary=repeated if sizes.rows * sizes.unpacked > most // 8 else (),
     )
-    if max(sizes.rows * ROW_BYTES, sizes.unpacked) > MOST_BYTES:
-        raise DamagedSegment("it decodes to more than any segment")
+    # An item of a list has 8 bytes; rows and pages count both, as either may lie.
+    if max(sizes.rows * ROW_BYTES, 8 * sum(sizes.values), sizes.unpacked) > most:
+        raise DamagedSegment("it decodes to more than any segment of its size")
     return file, missing
+
+
+def _most_decoded(size: int) -> int:
+    return min(MOST_BYTES, max(ALWAYS_DECODED, MOST_PACKED * size))
 
 
 _remembered = lru_cache(maxsize=1024)(sizes_of)
 """Who reads while a search rolls files up reads the same small ones again and again."""
 
 
-def _undone(table: pa.Table) -> pa.Table:
-    """A table whose texts may have been read as dictionaries, without these."""
+def _undone(table: pa.Table, size: int) -> pa.Table:
+    """A table whose texts may have been read as dictionaries, without these; of a file's size."""
     if any(pa.types.is_dictionary(field.type) for field in table.schema):
-        if bytes_decoded(table) > MOST_BYTES:
-            raise DamagedSegment("its texts decode to more than those of any segment")
+        if bytes_decoded(table) > _most_decoded(size):
+            raise DamagedSegment("its texts decode to more than those of any segment of its size")
         table = decoded(table)
     return table.replace_schema_metadata(None)
 

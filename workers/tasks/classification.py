@@ -160,11 +160,10 @@ def make(data: str, options: Options) -> ClassificationTask:
     if len(classes) < 2:
         raise TaskError(f"{data}: all sequences are of one class, {classes[0]!r}.")
     labels = _codes(given, classes)
-    keys = [values.tobytes() for values in given.values]
     contents = [given.content]
     if options.test_data is None:
-        chosen = stratified(keys, labels, [TENTH, TENTH])
-        parts = [_pick(given.values, labels, indices) for indices in chosen]
+        chosen = stratified(given.keys(), labels, [TENTH, TENTH])
+        parts = [_pick(given, labels, indices) for indices in chosen]
     else:
         tested = read_sequences(options.test_data, options.layout())
         if tested.features != given.features:
@@ -172,22 +171,23 @@ def make(data: str, options: Options) -> ClassificationTask:
                 f"{options.test_data}: {tested.features} features, but {data} has {given.features}."
             )
         contents.append(tested.content)
-        chosen = stratified(keys, labels, [FIFTH])
-        parts = [_pick(given.values, labels, indices) for indices in chosen]
-        parts.append((tested.values, _codes(tested, classes)))
-    for name, (values, _) in zip(("training", "validation", "test"), parts, strict=True):
-        if not values:
+        chosen = stratified(given.keys(), labels, [FIFTH])
+        parts = [_pick(given, labels, indices) for indices in chosen]
+        parts.append((tested.rows, tested.lengths, _codes(tested, classes)))
+    for name, (_, lengths, _) in zip(("training", "validation", "test"), parts, strict=True):
+        if not len(lengths):
             raise TaskError(
-                f"{data}: {len(given.values)} sequences of {len(classes)} classes are too few: "
+                f"{data}: {len(labels)} sequences of {len(classes)} classes are too few: "
                 f"none is left for the {name} part. A class needs at least 3."
             )
     width = given.features
     mean, deviation = (
-        scale_of(np.concatenate(parts[0][0]))
-        if options.standardise
-        else (np.zeros(width), np.ones(width))
+        scale_of(parts[0][0]) if options.standardise else (np.zeros(width), np.ones(width))
     )
-    training, validation, test = (_labelled(*part, mean, deviation, data) for part in parts)
+    training, validation, test = (
+        Labelled(scaled(rows, mean, deviation, data), lengths, codes)
+        for rows, lengths, codes in parts
+    )
     return ClassificationTask(
         name="classification",
         metric=Metric("accuracy", "", higher_is_better=True),
@@ -200,23 +200,18 @@ def make(data: str, options: Options) -> ClassificationTask:
 
 
 def _codes(sequences: Sequences, classes: list[str]) -> Indices:
+    code = {name: index for index, name in enumerate(classes)}
     for number, label in enumerate(sequences.labels, start=1):
-        if label not in classes:
+        if label not in code:
             raise TaskError(
                 f"{sequences.path}: sequence {number} has the label {label!r}, which the training "
                 f"data lacks.{did_you_mean(label, classes)}"
             )
-    code = {name: index for index, name in enumerate(classes)}
     return np.array([code[label] for label in sequences.labels], dtype=np.int64)
 
 
-def _pick(values: list[Floats], labels: Indices, indices: Indices) -> tuple[list[Floats], Indices]:
-    return [values[index] for index in indices.tolist()], labels[indices]
-
-
-def _labelled(
-    values: list[Floats], labels: Indices, mean: Floats, deviation: Floats, path: str
-) -> Labelled:
-    rows = scaled(np.concatenate(values), mean, deviation, path)
-    lengths = np.array([len(sequence) for sequence in values], dtype=np.int64)
-    return Labelled(rows, lengths, labels)
+def _pick(given: Sequences, labels: Indices, indices: Indices) -> tuple[Floats, Indices, Indices]:
+    """Rows, lengths and labels of some sequences, in the order of the file."""
+    inside = np.zeros(len(labels), np.bool_)
+    inside[indices] = True
+    return given.rows[np.repeat(inside, given.lengths)], given.lengths[inside], labels[inside]

@@ -35,6 +35,11 @@ def most_unpacked(size: int) -> int:
     return min(MAX_BYTES, max(ALWAYS_UNPACKED, MOST_PACKED * size))
 
 
+def most_from(path: str) -> int:
+    """Bytes that the file may unpack to, in all: a packed file of packed arrays gets them once."""
+    return most_unpacked(os.stat(path).st_size)
+
+
 def read_bytes(path: str) -> bytes:
     """The content of a file; ``.gz`` and ``.xz`` are decompressed.
 

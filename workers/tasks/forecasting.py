@@ -22,6 +22,7 @@ from workers.tasks.splits import DEFAULT_SPLIT, Indices, Split, contiguous
 from workers.tasks.tables import TABLE_FORMATS, Table, read_table
 
 Floats = npt.NDArray[np.float64]
+Times = npt.NDArray[np.datetime64]
 Names = tuple[str | int, ...]
 
 PARTS = ("training", "validation", "test")
@@ -158,12 +159,15 @@ def make(data: str, options: Options) -> ForecastingTask:
     table = read_table(
         data, delimiter=options.delimiter, header=options.header, skip_lines=options.skip_lines
     )
-    chosen = _chosen(table, options.columns)
-    series = [name for name in chosen if table.times(name) is None]
+    times = {name: table.times(name) for name in _named(table, options.columns)}
+    chosen = [name for name in times if options.columns is not None or times[name] is None]
+    series = [name for name in chosen if times[name] is None]
     targets = series if options.targets is None else [str(name) for name in options.targets]
     if not targets:
         raise TaskError(f"{data}: nothing to predict: all columns are dates.")
-    inputs = {name: values for column in chosen for name, values in _input(table, column)}
+    inputs = {
+        name: values for column in chosen for name, values in _input(table, column, times[column])
+    }
     outputs = {name: _series(table, name) for name in targets}
 
     parts = contiguous(table.rows, options.split, "rows")
@@ -198,14 +202,11 @@ def make(data: str, options: Options) -> ForecastingTask:
     )
 
 
-def _chosen(table: Table, columns: Names | None) -> list[str]:
-    if columns is not None:
-        return [str(name) for name in columns]
-    return [name for name in table.columns if table.times(name) is None]
+def _named(table: Table, columns: Names | None) -> list[str]:
+    return list(table.columns) if columns is None else [str(name) for name in columns]
 
 
-def _input(table: Table, name: str) -> list[tuple[str, Floats]]:
-    times = table.times(name)
+def _input(table: Table, name: str, times: Times | None) -> list[tuple[str, Floats]]:
     if times is None:
         return [(name, _series(table, name))]
     seconds = times.astype(np.int64) / 1e6

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.tasks.errors import TaskError
-from workers.tasks.files import most_unpacked
-from workers.tasks.sequences import Sequences, check_finite
+from workers.tasks.files import most_from
+from workers.tasks.sequences import Sequences, check_finite, refuse_many
 
 # numpy's and zipfile's ways to say that a file is damaged, encrypted, pickled or absurdly large
 _UNREADABLE = (
@@ -81,27 +81,28 @@ def parse_npz(content: bytes, path: str) -> Sequences:
     if (
         lengths.shape != (count,)
         or lengths.dtype.kind not in "iu"
-        or not all(1 <= length <= steps for length in lengths.tolist())
+        or not bool(((lengths >= 1) & (lengths <= steps)).all())
     ):
         raise TaskError(
             f"{path}: lengths must hold whole numbers from 1 to {steps} of shape ({count},)."
         )
-    sequences = [
-        row[:length].astype(np.float64)
-        for row, length in zip(values, lengths.tolist(), strict=True)
-    ]
-    for number, sequence in enumerate(sequences, start=1):
-        check_finite(path, number, sequence)
-    return Sequences(path, sequences, [str(label) for label in labels.tolist()], content)
+    lengths = lengths.astype(np.int64)
+    refuse_many(path, count, int(lengths.sum()) * values.shape[2])
+    inside = values[np.arange(steps) < lengths[:, None]]
+    rows = np.ascontiguousarray(inside, dtype=np.float64)
+    check_finite(path, rows, lengths)
+    names, codes = np.unique(labels, return_inverse=True)
+    texts = [str(name) for name in names.tolist()]
+    return Sequences(path, rows, lengths, [texts[code] for code in codes.tolist()], content)
 
 
 def _refuse_bombs(content: bytes, path: str) -> None:
     """A member gives no more bytes than the archive says it has: this is looked at."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = [m for m in archive.infolist() if m.filename.removesuffix(".npy") in _ARRAYS]
-    size, most = sum(member.file_size for member in members), most_unpacked(len(content))
+    size, most = sum(member.file_size for member in members), most_from(path)
     if size > most:
         raise TaskError(
-            f"{path}: its arrays unpack to {size:,} bytes; from a file of {len(content):,} at most "
+            f"{path}: its arrays unpack to {size:,} bytes; from a file of this size at most "
             f"{most:,} are read. If that is meant, save it with numpy.savez."
         )

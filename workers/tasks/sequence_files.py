@@ -35,6 +35,6 @@ def read_sequences(path: str, layout: Layout) -> Sequences:
             f"{path}: the suffix {found!r} tells no known format. Known: .npz, .ts, "
             f"{', '.join(TABLE_FORMATS)}, each also with .gz or .xz."
         )
-    if not sequences.values:
+    if not len(sequences.lengths):
         raise TaskError(f"{path}: there are no sequences in it.")
     return sequences

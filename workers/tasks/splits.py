@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -42,7 +42,9 @@ def contiguous(count: int, split: Split, what: str) -> tuple[range, range, range
     return range(0, first), range(first, second), range(second, third)
 
 
-def stratified(keys: Sequence[bytes], labels: Indices, shares: Sequence[Fraction]) -> list[Indices]:
+def stratified(
+    keys: Iterable[bytes | memoryview], labels: Indices, shares: Sequence[Fraction]
+) -> list[Indices]:
     """Parts with the same mixture of classes, the same on every machine and in any file order.
 
     Within each class the members are ordered by the SHA-256 of their key; the first go to the
@@ -56,16 +58,22 @@ def stratified(keys: Sequence[bytes], labels: Indices, shares: Sequence[Fraction
     Returns:
         Indices, ascending, of the training part and then of each part in ``shares``.
     """
-    hashes = [hashlib.sha256(key).digest() for key in keys]
-    parts: list[list[int]] = [[] for _ in range(len(shares) + 1)]
-    for label in np.unique(labels):
-        members = sorted(np.flatnonzero(labels == label).tolist(), key=lambda i: (hashes[i], i))
-        sizes = [int(len(members) * share + Fraction(1, 2)) for share in shares]
-        if len(members) > len(shares):
-            sizes = [max(1, size) for size in sizes]
-        start = 0
-        for part, size in zip(parts[1:], sizes, strict=True):
-            part += members[start : start + size]
-            start += size
-        parts[0] += members[start:]
-    return [np.array(sorted(part), dtype=np.int64) for part in parts]
+    hashes = bytearray()
+    for key in keys:
+        hashes += hashlib.sha256(key).digest()
+    words = np.frombuffer(hashes, ">u8").reshape(-1, 4)
+    order = np.lexsort((*words.T[::-1], labels))  # by class, then hash, then place
+    _, firsts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(firsts, counts)
+    sizes = {count: _sizes(count, shares) for count in set(counts.tolist())}
+    part = np.zeros(len(order), np.int64)
+    for number in range(len(shares)):
+        ends = np.array([sum(sizes[count][: number + 1]) for count in counts.tolist()], np.int64)
+        part[(part == 0) & (rank < np.repeat(ends, counts))] = number + 1
+    return [np.sort(order[part == number]) for number in range(len(shares) + 1)]
+
+
+def _sizes(count: int, shares: Sequence[Fraction]) -> list[int]:
+    """How many of so many members of a class go to each part after the training part."""
+    sizes = [int(count * share + Fraction(1, 2)) for share in shares]
+    return [max(1, size) for size in sizes] if count > len(shares) else sizes

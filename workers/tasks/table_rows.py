@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workers.tasks.errors import TaskError
-from workers.tasks.sequences import Sequences
+from workers.tasks.sequences import Sequences, refuse_many
 from workers.tasks.tables import Table
 
 
@@ -38,6 +38,7 @@ def parse_rows(table: Table, layout: Layout) -> Sequences:
         TaskError: The columns do not fit the layout, or a cell is wrong; names row and column.
     """
     label = layout.label if layout.label is not None else list(table.columns)[-1]
+    refuse_many(table.path, table.rows, table.rows * (len(table.columns) - 1))
     labels = table.texts(label)
     names = [name for name in table.columns if name != label]
     if not names or len(names) % layout.features:
@@ -49,20 +50,22 @@ def parse_rows(table: Table, layout: Layout) -> Sequences:
     columns = [table.numbers(name) for name in names]
     values = np.stack([column for column, _ in columns], axis=1)
     empty = np.stack([missing for _, missing in columns], axis=1)
-    filled = len(names) - np.cumprod(empty[:, ::-1], axis=1).sum(axis=1)
-    sequences = []
-    for row in range(table.rows):
-        inside = empty[row, : filled[row]]
-        if inside.any():
-            name = names[int(inside.argmax())]
+    filled = len(names) - np.argmin(empty[:, ::-1], axis=1)
+    filled[empty.all(axis=1)] = 0
+    inside = np.arange(len(names)) < filled[:, None]
+    gaps = empty & inside
+    wrong = gaps.any(axis=1) | (filled == 0) | (filled % layout.features != 0)
+    if wrong.any():
+        row = int(wrong.argmax())
+        if gaps[row].any():
+            name = names[int(gaps[row].argmax())]
             raise TaskError(
                 f"{table.path}: row {row + 1}, column {name!r} is empty, but later cells are not; "
                 "only the end of a row may be empty."
             )
-        if not filled[row] or filled[row] % layout.features:
-            raise TaskError(
-                f"{table.path}: row {row + 1} has {filled[row]} values, not a positive multiple "
-                f"of features = {layout.features}."
-            )
-        sequences.append(values[row, : filled[row]].reshape(-1, layout.features))
-    return Sequences(table.path, sequences, labels, table.content)
+        raise TaskError(
+            f"{table.path}: row {row + 1} has {filled[row]} values, not a positive multiple of "
+            f"features = {layout.features}."
+        )
+    rows = values[inside].reshape(-1, layout.features)
+    return Sequences(table.path, rows, filled // layout.features, labels, table.content)

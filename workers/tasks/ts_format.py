@@ -7,11 +7,13 @@ separated by commas. All features of a sequence have the same length, sequences 
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 
 from workers.tasks.errors import TaskError
 from workers.tasks.files import decode
-from workers.tasks.sequences import Floats, Sequences
+from workers.tasks.sequences import Floats, Sequences, refuse_many
 
 
 def parse_ts(content: bytes, path: str) -> Sequences:
@@ -21,10 +23,13 @@ def parse_ts(content: bytes, path: str) -> Sequences:
         TaskError: With the number of the line that is wrong.
     """
     classes: list[str] | None = None
+    known: dict[str, str] = {}
     in_data = False
-    sequences: list[Floats] = []
-    labels: list[str] = []
-    for number, raw in enumerate(decode(content, path).split("\n"), start=1):
+    values, lengths, labels = array("d"), array("q"), list[str]()
+    width = 0
+    text = decode(content, path)
+    refuse_many(path, content.count(b"\n"), content.count(b",") + content.count(b":"))
+    for number, raw in enumerate(text.split("\n"), start=1):
         line, where = raw.strip(), f"{path}: line {number}"
         if not line or line.startswith("#"):
             continue
@@ -37,6 +42,7 @@ def parse_ts(content: bytes, path: str) -> Sequences:
                 raise TaskError(f"{where}: sequences with time stamps are not supported.")
             if key == "@classlabel":
                 classes = _classes(rest, where)
+                known = {name: name for name in classes}
             if key == "@data":
                 in_data = True
                 if classes is None:
@@ -44,19 +50,21 @@ def parse_ts(content: bytes, path: str) -> Sequences:
             continue
         *features, label = line.split(":")
         label = label.strip()
-        if classes and label not in classes:
+        if classes and label not in known:
             raise TaskError(f"{where}: label {label[:40]!r} is not in @classLabel {classes}.")
-        values = _sequence(features, where)
-        if sequences and values.shape[1] != sequences[0].shape[1]:
+        steps = _sequence(features, where)
+        width = width or steps.shape[1]
+        if steps.shape[1] != width:
             raise TaskError(
-                f"{where}: {values.shape[1]} features, but the sequences before have "
-                f"{sequences[0].shape[1]}."
+                f"{where}: {steps.shape[1]} features, but the sequences before have {width}."
             )
-        sequences.append(values)
-        labels.append(label)
+        values.frombytes(steps.tobytes())
+        lengths.append(len(steps))
+        labels.append(known.setdefault(label, label))
     if not in_data:
         raise TaskError(f"{path}: no line @data: this is not a .ts file, or it is cut off.")
-    return Sequences(path, sequences, labels, content)
+    rows = np.array(values, np.float64).reshape(-1, max(1, width))
+    return Sequences(path, rows, np.array(lengths, np.int64), labels, content)
 
 
 def _classes(rest: str, where: str) -> list[str]:

@@ -22,7 +22,11 @@ from workers.tasks.sequences import Floats
 
 MAX_WAV = 16 * 2**20
 """Bytes of a recording; a keyword has less by far."""
+MOST_ABOUT = 2**13
+"""Bytes that an archive of the format pax may tell of a member: its name, its times. To read them
+takes Python before 3.11.10 and 3.12.6 a time that grows with their square (CVE-2024-6232)."""
 _NAME = re.compile(r"(?P<label>.+)_(?P<speaker>[^_]+)_(?P<index>[0-9]{1,9})\.wav", re.IGNORECASE)
+_ABOUT = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _END = bytes(tarfile.BLOCKSIZE)
 _RATES = range(1_000, 400_001)
 
@@ -98,7 +102,7 @@ def _in_folder(folder: Path) -> Iterator[tuple[str, str, bytes]]:
 def _in_archive(content: bytes, path: str) -> Iterator[tuple[str, str, bytes]]:
     """The same of an archive, read in memory only."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:", tarinfo=_Member) as archive:
             before = -1
             for member in iter(archive.next, None):
                 vars(archive)["members"].clear()  # else it keeps a kilobyte of each
@@ -131,10 +135,25 @@ def _in_archive(content: bytes, path: str) -> Iterator[tuple[str, str, bytes]]:
         OSError,
         EOFError,
         ValueError,
+        LookupError,
         OverflowError,
         RecursionError,
     ) as error:
         raise TaskError(f"{path}: cannot be read as a tar archive: {error}.") from None
+
+
+class _Member(tarfile.TarInfo):
+    """A header, refused before what it announces is read."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _ABOUT and member.size > MOST_ABOUT:
+            raise tarfile.ReadError(
+                f"a member has {member.size:,} bytes of attributes, but may have {MOST_ABOUT:,}. "
+                "Pack it anew with the format ustar or gnu"
+            )
+        return member
 
 
 def _check_size(where: str, size: int) -> None:
@@ -145,6 +164,10 @@ def _check_size(where: str, size: int) -> None:
 
 
 def _recording(where: str, name: str, content: bytes) -> Recording:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise TaskError(f"{where}: the name is not UTF-8. Rename it or take it out.") from None
     match = _NAME.fullmatch(name)
     if match is None:
         raise TaskError(
