@@ -101,7 +101,7 @@ def submit(
     wanted = sending.Wanted(run, resume, flags)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evo-nas-")))
-        package = pack(config_file, config, data, Path.cwd(), folder)
+        package = pack(config_file, config, data, Path.cwd(), folder / "job.zip")
         if file is not None:
             from evo_nas.cluster.tunnel import tunnel
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from evo_nas.cluster.commands import Simple, simple_commands
-from evo_nas.cluster.package import MOST_BYTES, Package, pack
+from evo_nas.cluster.package import Package
 from evo_nas.cluster.submit import RUN, Wanted, command, refuse_second
 from evo_nas.cluster.token import use_token
-from evo_nas.config import load
 from evo_nas.errors import ClusterError
 from evo_nas.record.paths import stays
 from tests.tiny import ROOT, evo_nas
@@ -125,80 +124,6 @@ def test_a_search_without_an_end_is_refused(folder: Path) -> None:
     done = evo_nas("submit", "search.toml", *ADDRESS, "--run", S3, cwd=folder)
     assert done.returncode == 1
     assert "the search has no end. Add --evaluations N or --hours H." in done.stderr
-
-
-def _packed(here: Path, tmp_path: Path, data: str | None = None) -> Package:
-    target = tmp_path / "package"
-    target.mkdir()
-    file = here / "search.toml"
-    return pack(file, load(file), data, here, target)
-
-
-def _files(package: Package) -> list[str]:
-    return sorted(
-        str(path.relative_to(package.folder))
-        for path in package.folder.rglob("*")
-        if path.is_file()
-    )
-
-
-def test_the_configuration_and_data_of_this_machine_travel(folder: Path, tmp_path: Path) -> None:
-    package = _packed(folder, tmp_path)
-    assert _files(package) == ["data/book.txt", "search.toml"]
-    assert package.data == "data/book.txt"
-
-
-def test_data_of_the_command_line_travel_instead(folder: Path, tmp_path: Path) -> None:
-    (folder / "words" / "deep").mkdir(parents=True)
-    (folder / "words" / "deep" / "a.txt").write_text("a")
-    package = _packed(folder, tmp_path, "words")
-    assert _files(package) == ["data/words/deep/a.txt", "search.toml"]
-    assert package.data == "data/words"
-
-
-@pytest.mark.parametrize(
-    "data", ["/home/ubuntu/book.txt", "builtin:pydoc-topics", "s3://bucket/book.txt", None]
-)
-def test_what_lies_elsewhere_does_not_travel(
-    folder: Path, tmp_path: Path, data: str | None
-) -> None:
-    if data is None:
-        _write(folder, 'kind = "text"')
-    package = _packed(folder, tmp_path, data)
-    assert _files(package) == ["search.toml"]
-    assert package.data == data
-
-
-def test_data_that_are_missing_or_too_large_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="the data other.txt are not in .* absolute path"):
-        _packed(folder, tmp_path, "other.txt")
-    with (folder / "large.txt").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
-    (tmp_path / "b").mkdir()
-    with pytest.raises(ClusterError, match=r"the data large.txt have 200 MB; more than 200 do not"):
-        _packed(folder, tmp_path / "b", "large.txt")
-
-
-def test_the_module_of_a_task_of_ones_own_travels(folder: Path, tmp_path: Path) -> None:
-    _write(folder, 'kind = "my_task:make"')
-    (folder / "my_task.py").write_text("")
-    assert _files(_packed(folder, tmp_path)) == ["my_task.py", "search.toml"]
-    _write(folder, 'kind = "mine.deep:make"')
-    (folder / "mine").mkdir()
-    for name in ("__init__.py", "deep.py"):
-        (folder / "mine" / name).write_text("")
-    (tmp_path / "b").mkdir()
-    assert _files(_packed(folder, tmp_path / "b")) == [
-        *("mine/__init__.py", "mine/deep.py", "search.toml")
-    ]
-
-
-def test_an_earlier_run_that_the_cluster_cannot_read_is_refused(
-    folder: Path, tmp_path: Path
-) -> None:
-    _write(folder, "", '[evolution]\nstrategy = "guided"\nwarm_start = ["runs/before"]\n')
-    with pytest.raises(ClusterError, match=r"the earlier run runs/before \(warm_start\) lies on"):
-        _packed(folder, tmp_path)
 
 
 def test_the_job_is_told_what_the_command_was_told() -> None:

@@ -50,7 +50,7 @@ def submit(jobs: Jobs, wanted: Wanted, package: Package) -> str:
     earlier = [job for job in jobs.all() if job.metadata.get(RUN) == wanted.run]
     refuse_second(wanted, earlier)
     name = f"{_prefix(wanted.run)}-{len(earlier) + 1}"
-    jobs.submit(name, command(wanted, package), package.folder, {RUN: wanted.run})
+    jobs.submit(name, command(wanted, package), package.file, {RUN: wanted.run})
     return name
 
 
