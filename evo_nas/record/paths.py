@@ -8,7 +8,7 @@ Both are used through the same few members of `pathlib.Path`: ``/``, ``name``, `
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from evo_nas.errors import RecordError
 from evo_nas.record.bucket import SCHEMES, RemotePath, bucket_of
@@ -35,6 +35,18 @@ def run_path(place: str | RunPath) -> RunPath:
         return place
     if not is_uri(place):
         return Path(place)
+    parts = uri_parts(place)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    return RemotePath(bucket_of(parts.scheme, parts.netloc), parts.path.strip("/"))
+
+
+def uri_parts(place: str) -> SplitResult:
+    """The parts of a URI that names a place for a run; asks nobody whether there is such a place.
+
+    Raises:
+        RecordError: As `run_path`.
+    """
     parts = urlsplit(place)
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise RecordError(
@@ -46,7 +58,7 @@ def run_path(place: str | RunPath) -> RunPath:
             raise RecordError(
                 f"{place}: of a file, give the whole path: file:///home/me/runs/first"
             )
-        return Path(unquote(parts.path))
+        return parts
     if parts.scheme not in SCHEMES:
         raise RecordError(
             f"{place}: runs cannot lie in {parts.scheme}://. Known are "
@@ -59,7 +71,7 @@ def run_path(place: str | RunPath) -> RunPath:
             f"{place} is no place for a run. Give a bucket and a path in it: "
             f"{parts.scheme}://BUCKET/runs/first"
         )
-    return RemotePath(bucket_of(parts.scheme, parts.netloc), key)
+    return parts
 
 
 def stays(place: str) -> bool:
