@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner
-from cluster_files import Change, Config, checked, disturbed, drop, problems, put, read, replace
+from cluster_files import Change, Config, checked, drop, problems, put, read, replace
 from project import ROOT
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from evo_nas.cli import main
 from evo_nas.cluster.commands import COMMANDS
-from evo_nas.cluster.launcher import launcher_problems, machines_of
-from evo_nas.config_tables import SearchConfig, WorkersConfig
 from tests.tiny import evo_nas
 
 AWS, GCP, LOCAL = "cluster.yaml", "examples/cluster-gcp.yaml", "examples/cluster-on-premises.yaml"
 NIGHTLY = "https://s3-us-west-2.amazonaws.com/ray-wheels/latest/ray-3.0.0.dev0-cp312-linux.whl"
 HEAD, WORKER = "head_start_ray_commands", "worker_start_ray_commands"
 TYPES = "available_node_types"
-
-
-def _search(**workers: Any) -> SearchConfig:
-    return dataclasses.replace(SearchConfig(), workers=WorkersConfig(**workers))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", [AWS, GCP, LOCAL])
@@ -359,84 +348,6 @@ def test_rays_own_validator_lets_this_pass(name: str, commands: str | None) -> N
         assert re.search(r"ray-wheels/latest|--dashboard-host=0\.0\.0\.0", filled_in)
 
 
-@pytest.mark.parametrize(
-    ("workers", "said"),
-    [
-        ({"labels": {"tier": "gold"}}, ["1 CPU on a machine with tier = gold", "gpu, has 4 CPUs"]),
-        ({"labels": {"ray.io/accelerator-type": "L4"}}, []),  # Ray may add it itself
-        ({"workers_per_gpu": 101}, ["workers_per_gpu is 101; it must be a whole number n"]),
-        ({"workers": 0}, ["workers is 0, which evaluates in the job's own process"]),
-        ({"workers": None}, []),
-    ],
-)
-def test_a_search_that_no_machine_holds_is_noticed(
-    tmp_path: Path, workers: dict[str, Any], said: Sequence[str]
-) -> None:
-    found = problems(tmp_path, read(AWS), search=_search(**workers))
-    assert len(found) == bool(said), found
-    assert all(part in found[0] for part in said), found
-
-
-@pytest.mark.parametrize(
-    ("workers", "limit", "said"),
-    [
-        ({"workers": 4}, 4, None),
-        ({"workers": 5}, 4, "asks for 5 workers, and all machines of the file have room for 4"),
-        ({"workers": 16, "workers_per_gpu": 4}, 4, None),
-        # Each machine has four cores, so that not more than four share its GPU.
-        ({"workers": 17, "workers_per_gpu": 8}, 4, "room for 16"),
-        ({"workers": 4}, 3, "room for 3"),
-    ],
-)
-def test_workers_that_would_find_no_place_are_a_hint_for_a_search_goes_on_without_them(
-    tmp_path: Path, workers: dict[str, Any], limit: int, said: str | None
-) -> None:
-    config = read(AWS)
-    config["max_workers"] = limit
-    found = checked(tmp_path, config, search=_search(**workers))
-    assert found.problems == []
-    hints = [hint for hint in found.hints if "[workers]" in hint]
-    assert len(hints) == bool(said)
-    assert all(str(said) in hint for hint in hints), hints
-
-
-def test_workers_have_to_be_counted_where_no_machine_is_there_yet(tmp_path: Path) -> None:
-    config = read(AWS)
-    assert problems(tmp_path, config, search=_search()) == []  # two are always there
-    config[TYPES]["gpu"]["min_workers"] = 0
-    (found,) = problems(tmp_path, config, search=_search())
-    assert "there is nothing to count by. Say with --workers how many" in found
-    assert problems(tmp_path, config, search=_search(workers=1)) == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        # Ray asks the cloud what such a machine has.
-        put(TYPES, "auto", to={"resources": {}, "max_workers": 4, "node_config": {}}),
-        # What is said as Ray starts is more than the file's tables say.
-        replace(WORKER, "ray start", "ray start --labels=tier=gold"),
-    ],
-)
-def test_where_nobody_knows_what_machines_have_nothing_is_refused(
-    tmp_path: Path, change: Change
-) -> None:
-    config = read(AWS)
-    wanted = _search(workers=2, labels={"tier": "gold"})
-    assert len(problems(tmp_path, config, search=wanted)) == 1
-    change(config)
-    found = checked(tmp_path, config, search=wanted)
-    assert found.problems == []
-    assert [hint for hint in found.hints if "[workers]" in hint] == []
-
-
-def test_shares_of_gpus_that_nobody_has_are_noticed(tmp_path: Path) -> None:
-    config = read(AWS)
-    del config[TYPES]["gpu"]["resources"]["GPU"]
-    (found,) = problems(tmp_path, config, search=_search(workers_per_gpu=2))
-    assert "workers_per_gpu is 2, but no machine of the file has a GPU" in found
-
-
 def test_every_problem_is_printed_on_a_line_of_its_own(tmp_path: Path) -> None:
     config = read(AWS)
     del config["setup_commands"]
@@ -449,74 +360,3 @@ def test_every_problem_is_printed_on_a_line_of_its_own(tmp_path: Path) -> None:
     assert [line for line in lines if not line.startswith(f"{path}: ")] == []
     assert all(said in done.stdout for said in ("min_workers is a legacy key", "setup_commands is"))
     assert len(lines) == len(set(lines)) >= 4
-
-
-BOMB = "a0: &a0 [x]\n" + "".join(
-    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
-)
-"""Nine lines that stand for a hundred million parts."""
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (None, "there is no such file"),
-        ("a: [", "is not YAML"),
-        ("- a\n- b\n", "is no table of keys and values at its top"),
-        ("kind: RayService\n", "holds RayService, but a file for 'ray up' or manifests"),
-        ("", "holds nothing, but a file for 'ray up'"),
-        ("[" * 5000 + "]" * 5000, "is nested too deeply"),
-        ("a: 2020-99-99", "holds a value that is not what it is written as: month must be in"),
-        (f"a: {'9' * 5000}", "an integer of 5,000 digits"),
-        (f"a: [0x{'9' * 5000}]", "an integer of 5,002 digits"),
-        ("a: !!int x", "holds a value that is not what it is written as"),
-        ("a: !!bool x", "holds a value that is not what it is written as"),
-        ('a: !!int ""', "holds a value that is not what it is written as"),
-        ("a: !!timestamp x", "holds a value that is not what it is written as"),
-        ("a: &a [*a]", "stands for more than 1,000,000 characters"),
-        (BOMB, "stands for more than 1,000,000 characters"),
-        (f"{BOMB}kind: *a8", "stands for more than 1,000,000 characters"),
-        (f"{BOMB}b: {{<<: [{', '.join(['*m'] * 9)}]}}".replace("[x", "[&m {x: 1}"), "stands for"),
-        ("#" * 2**18 + "\n", "has more than 262,144 bytes"),
-        ('kind: "\\e[2Jgone"', r"holds \x1b[2Jgone, but"),
-    ],
-)
-def test_a_file_of_another_kind_is_refused_in_one_line(
-    tmp_path: Path, text: str | None, said: str
-) -> None:
-    path = tmp_path / "cluster.yaml"
-    if text is not None:
-        path.write_text(text, encoding="utf-8")
-    done = CliRunner().invoke(main, ["cluster", "check", str(path)])
-    assert done.exit_code == 1
-    assert done.stdout == ""
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize("table", ["provider", TYPES, "file_mounts", "docker", "auth"])
-@pytest.mark.parametrize("value", [None, 3, "text", ["a"], {}])
-def test_a_table_that_is_none_is_a_problem_and_no_traceback(
-    tmp_path: Path, table: str, value: object
-) -> None:
-    config = read(AWS)
-    config[table] = value
-    found = problems(tmp_path, config)
-    assert found or (table in ("docker", "auth") and value in ({}, None)), found
-
-
-def test_what_a_file_holds_does_not_act_on_the_terminal(tmp_path: Path) -> None:
-    config = read(AWS)
-    config[TYPES]["\x1b]0;owned\x07\x1b[2J"] = {"resources": {}, "node_config": {}}
-    path = tmp_path / "cluster.yaml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    done = CliRunner().invoke(main, ["cluster", "check", str(path)])
-    assert r"\x1b]0;owned\x07\x1b[2J has no max_workers" in done.stdout
-    assert "\x1b" not in done.output and "\x07" not in done.output
-
-
-@pytest.mark.parametrize("name", [AWS, LOCAL])
-def test_anything_anywhere_is_a_problem_and_no_traceback(name: str) -> None:
-    for config in disturbed(read(name)):
-        list(launcher_problems(config, ROOT))
-        machines_of(config)
