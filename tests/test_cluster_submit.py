@@ -9,13 +9,16 @@ import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from click.testing import CliRunner
 from dashboard_server import running_dashboard
 
+from evo_nas import search
 from evo_nas.cli import main
 from evo_nas.cli_cluster import _check_address, _next
+from evo_nas.cluster.job import run_job
 from evo_nas.cluster.package import Package, pack
 from evo_nas.cluster.submit import RUN, Wanted, command, refuse_second, submit, watch_start
 from evo_nas.cluster.token import use_token
@@ -23,7 +26,9 @@ from evo_nas.config import load
 from evo_nas.errors import ClusterError
 from evo_nas.record.paths import stays
 from tests.tiny import ROOT, begin, evo_nas
+from workers import tasks
 from workers.cluster_jobs import Job, Jobs
+from workers.limits import PoolError
 
 ADDRESS = ("--address", "http://127.0.0.1:9")
 """Nobody listens on the port `discard`."""
@@ -274,6 +279,28 @@ def test_a_run_in_a_place_that_is_none_is_refused_before_anything_is_sent(
     folder: Path, run: str, said: str
 ) -> None:
     assert said in _refused(folder, "search.toml", *ADDRESS, "--run", run)
+
+
+@pytest.mark.parametrize("mode", ["new", "either"])
+def test_a_job_reads_its_data_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mode: Literal["new", "either"]
+) -> None:
+    read: list[str] = []
+
+    def note(kind: str, *more: Any) -> Any:
+        read.append(kind)
+        return make(kind, *more)
+
+    def no_machines(*_: Any) -> None:
+        raise PoolError("no machine")
+
+    make = tasks.load_task
+    monkeypatch.setattr(tasks, "load_task", note)
+    monkeypatch.setattr(search, "pool_of", no_machines)
+    config = load(_write(folder, 'kind = "text"', "[training]\nbatch_size = 4\n"))
+    with pytest.raises(PoolError, match="no machine"):
+        run_job(config, str(folder / "run"), mode, {"data": str(folder / "book.txt")})
+    assert read == ["text"]
 
 
 @pytest.mark.parametrize(
