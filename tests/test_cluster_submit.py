@@ -86,7 +86,9 @@ def test_a_token_that_is_not_the_owners_alone_is_refused(folder: Path) -> None:
 
 def test_the_token_is_looked_for_where_ray_does(folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "token"
-    with pytest.raises(ClusterError, match=f"{elsewhere} is missing. The cluster's token is to be"):
+    with pytest.raises(
+        ClusterError, match=f"no token: {elsewhere} is missing. The cluster's token is to be"
+    ):
         use_token({"RAY_AUTH_TOKEN_PATH": str(elsewhere)})
     elsewhere.touch(mode=0o600)
     with pytest.raises(ClusterError, match=f"{elsewhere} is empty"):

@@ -113,7 +113,7 @@ def test_how_the_token_is_set(tmp_path: Path) -> None:
     assert token_of(TOKEN).ok
     path = tmp_path / ".ray" / "auth_token"
     environment = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
-    assert token_of(environment).text == f"RAY_AUTH_MODE is 'token', but {path} is missing"
+    assert token_of(environment).text == f"there is no token: {path} is missing"
     path.parent.mkdir()
     path.touch(mode=0o600)
     assert token_of(environment) == Token(True, f"{path} is empty", False)

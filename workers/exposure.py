@@ -75,7 +75,7 @@ def _wrong_with(path: Path) -> str | None:
             return f"{path} has mode {mode:04o}, which must be 0600"
         return None if path.read_bytes().strip() else f"{path} is empty"
     except FileNotFoundError:
-        return f"RAY_AUTH_MODE is 'token', but {path} is missing"
+        return f"there is no token: {path} is missing"
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from evo_nas.cluster.kuberay_job import job_problems, submitter_problems
 from evo_nas.cluster.launcher import image_problems
-from evo_nas.cluster.parts import ray_container, shown, table, tables, variables_of
+from evo_nas.cluster.parts import ray_container, shown, table, tables, variables_of, whole
 from evo_nas.cluster.quantities import quantity
 from evo_nas.cluster.room import Machines
 
@@ -73,11 +73,10 @@ def machines_of(manifest: Mapping[str, Any]) -> list[Machines]:
     scales = cluster.get("enableInTreeAutoscaling") is True
     found = []
     for name, group in _named(tables(cluster.get("workerGroupSpecs"))):
-        numbers = {key: group.get(key) for key in ("minReplicas", "replicas", "maxReplicas")}
-        hosts = group.get("numOfHosts", 1)
-        least, count, most = (n if type(n) is int else None for n in numbers.values())
-        most = _UNLIMITED if most is None else most
-        count = min(max(count or 0, least or 0), most)
+        most, hosts = whole(group.get("maxReplicas"), _UNLIMITED), whole(group.get("numOfHosts"), 1)
+        # KubeRay raises and lowers the number to be within the limits.
+        least, count = whole(group.get("minReplicas"), 0), whole(group.get("replicas"), 0)
+        count = min(max(count, least), most)
         resources: dict[str, int] | None = None
         # A group may have resources beside its pods as well: then those count.
         if (cpus := _cpus(group)) is not None and not group.get("resources"):
@@ -85,8 +84,8 @@ def machines_of(manifest: Mapping[str, Any]) -> list[Machines]:
         found.append(
             Machines(
                 name,
-                count * (hosts if type(hosts) is int else 1),
-                (most if scales else count) * (hosts if type(hosts) is int else 1),
+                count * hosts,
+                (most if scales else count) * hosts,
                 resources,
                 table(group.get("labels")),
             )

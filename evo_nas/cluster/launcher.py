@@ -13,7 +13,7 @@ from typing import Any
 
 from evo_nas.cluster.commands import COMMANDS, all_lines, simple_commands
 from evo_nas.cluster.installs import IMAGES, install_problems
-from evo_nas.cluster.parts import head_type, provider_type, shown, table, types_of
+from evo_nas.cluster.parts import head_type, provider_type, shown, table, types_of, whole
 from evo_nas.cluster.room import Machines
 from evo_nas.cluster.starts import TOKEN, WORKER, start_problems, starts
 from evo_nas.config import bounded_text
@@ -68,8 +68,8 @@ def machines_of(config: Mapping[str, Any]) -> list[Machines]:
     return [
         Machines(
             name,
-            _whole(node.get("min_workers"), 0),
-            min(limit, _whole(node.get("max_workers"), limit)),
+            whole(node.get("min_workers"), 0),
+            min(limit, whole(node.get("max_workers"), limit)),
             table(node.get("resources")) or None,
             None if labelled else table(node.get("labels")),
         )
@@ -80,7 +80,7 @@ def machines_of(config: Mapping[str, Any]) -> list[Machines]:
 
 def limit_of(config: Mapping[str, Any]) -> int:
     """How many machines there may be beside the head."""
-    return _whole(config.get("max_workers"), 2)  # Ray's own default
+    return whole(config.get("max_workers"), 2)  # Ray's own default
 
 
 def image_problems(where: str, image: object) -> Iterator[str]:
@@ -216,7 +216,3 @@ def _local_provider(config: Mapping[str, Any]) -> Iterator[str]:
             f"max_workers is {shown(most)}, but worker_ips names {len(workers)} machines. Write "
             f"max_workers: {len(workers)}."
         )
-
-
-def _whole(value: object, otherwise: int) -> int:
-    return value if type(value) is int else otherwise

@@ -25,6 +25,11 @@ def shown(value: object) -> str:
     return value[:_MOST] if isinstance(value, str) else short(value)
 
 
+def whole(value: object, otherwise: int) -> int:
+    """The value if it is a whole number."""
+    return value if type(value) is int else otherwise
+
+
 def types_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The node types that are tables; Ray's validator says what the others are."""
     given = table(config.get("available_node_types"))
