@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ import click
 from evo_nas.cli_finish import finish
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+PORT = 8265
+"""Of a dashboard, unless it is told another."""
 
 
 @click.group()
@@ -33,13 +35,16 @@ def check(file: Path, config: Path | None) -> None:
     """
     from evo_nas.cluster.check import check_file
     from evo_nas.config import load
+    from evo_nas.terminal import put, warn
+    from genomes.readable import OneLine
 
-    checked = check_file(file, load(config) if config is not None else None)
+    checked = check_file(file, load(config) if config is not None else None, Path.cwd())
+    warn(f"{file}: {OneLine(hint)}" for hint in checked.hints)
     for problem in checked.problems:
-        click.echo(f"{file}: {' '.join(problem.split())}")
+        put(f"{file}: {OneLine(' '.join(problem.split()))}")
     if checked.problems:
         sys.exit(1)
-    click.echo(f"{file}: no problem found. Checked: {checked.what}.")
+    put(f"{file}: no problem found. Checked: {OneLine(checked.what)}.")
 
 
 def _flags(command: Command) -> Command:
@@ -61,7 +66,7 @@ def _flags(command: Command) -> Command:
 @click.option("--address", help="URL of a dashboard, instead of CLUSTER.yaml.")
 @_flags
 @click.option("--resume", is_flag=True, help="Go on with the run, with what is left of its budget.")
-@click.option("--dashboard-port", default=8265, show_default=True, help="On the head.")
+@click.option("--dashboard-port", default=PORT, show_default=True, help="On the head.")
 @click.option(
     "--watch", default=15.0, show_default=True, help="Seconds to see whether the job starts well."
 )
@@ -86,6 +91,7 @@ def submit(
     from evo_nas.cluster.runs import refuse_vanishing
     from evo_nas.cluster.token import use_token
     from evo_nas.config import load, with_overrides
+    from evo_nas.interrupt import INTERRUPTED
     from evo_nas.strangers import refuse_unsaid
 
     file, config_file = _cluster_and_config(files, address)
@@ -101,7 +107,7 @@ def submit(
     wanted = sending.Wanted(run, resume, flags)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="evo-nas-")))
-        package = pack(config_file, config, data, Path.cwd(), folder)
+        package = pack(config_file, config, data, Path.cwd(), folder / "job.zip")
         if file is not None:
             from evo_nas.cluster.tunnel import tunnel
 
@@ -111,13 +117,20 @@ def submit(
 
         jobs = Jobs(address)
         name = sending.submit(jobs, wanted, package)
-        click.echo(name)
-        print(_next(name, run, file, address), file=sys.stderr)
-        print(f"the job is {sending.watch_start(jobs, name, watch)}", file=sys.stderr)
+        given = data if data is not None else config.task.data
+        again = {"--data": given if package.data != given else None, "--task": flags["task"]}
+        try:
+            click.echo(name)
+            print(_next(name, run, file, dashboard_port, address, again), file=sys.stderr)
+            print(f"the job is {sending.watch_start(jobs, name, watch)}", file=sys.stderr)
+        except KeyboardInterrupt:
+            print("\nno longer looked at; the job goes on", file=sys.stderr)
+            sys.exit(INTERRUPTED)
 
 
 def _cluster_and_config(files: tuple[Path, ...], address: str | None) -> tuple[Path | None, Path]:
     if len(files) == 1 and address is not None:
+        _check_address(address)
         return None, files[0]
     if len(files) == 2 and address is None:
         return files[0], files[1]
@@ -126,40 +139,71 @@ def _cluster_and_config(files: tuple[Path, ...], address: str | None) -> tuple[P
     )
 
 
+def _check_address(address: str) -> None:
+    """Refuse what is no URL, and say so where the token travels for others to read."""
+    from urllib.parse import urlsplit
+
+    from evo_nas.terminal import warn
+    from workers.exposure import is_loopback
+
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise click.UsageError(f"--address {address} is no URL, such as http://127.0.0.1:8265.")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        warn(
+            [
+                f"the token goes to {parts.hostname} unencrypted, for whoever is on the way to "
+                "read. Better: a tunnel ('ray dashboard', 'kubectl port-forward'), or https."
+            ]
+        )
+
+
 def _refuse_unheld(file: Path, config: Any) -> None:
     """Refuse a search whose workers no machine of a cluster's file can hold."""
-    from evo_nas.cluster.check import check_file
-    from evo_nas.cluster.room import room_problems
+    from evo_nas.cluster.check import described, is_manifest
+    from evo_nas.cluster.documents import read_documents
+    from evo_nas.errors import ClusterError
+    from evo_nas.terminal import warn
 
-    checked = check_file(file)
-    if checked.is_manifest:
+    documents = read_documents(file)
+    if any(map(is_manifest, documents)):
         raise click.ClickException(
             f"{file} is a manifest of KubeRay: 'kubectl apply -f {file}' starts it. To submit to a "
             "cluster that it has made, open a way to it ('kubectl port-forward "
             "service/NAME-head-svc 8265') and give --address http://127.0.0.1:8265 instead of the "
             "file."
         )
-    for problem in room_problems(checked.machines, checked.limit, config.workers):
-        raise click.ClickException(f"{file}: {problem}")
+    (cluster,) = described(file, documents, Path.cwd())
+    problems, hints = cluster.holds(config.workers)
+    for problem in problems:
+        raise ClusterError(f"{file}: {problem}")
+    warn(f"{file}: {hint}" for hint in hints)
 
 
-def _next(name: str, run: str, file: Path | None, address: str) -> str:
-    """What to do with a job that was submitted."""
-    from shlex import quote
+def _next(
+    name: str, run: str, file: Path | None, port: int, address: str, again: Mapping[str, str | None]
+) -> str:
+    """What to do with a job that was submitted; ``again``: what `resume` wants said once more."""
+    from shlex import join, quote
+
+    from evo_nas.record.paths import is_uri
 
     place = quote(run)
-    if "://" in run:
+    if is_uri(run):
         look = f"evo-nas status {place}"
-        on = f"the same command with --resume, or on this machine: evo-nas resume {place}"
+        words = [word for flag, value in again.items() if value for word in (flag, value)]
+        resume = join(["evo-nas", "resume", run, "--address", "local", *words])
+        on = f"the same command with --resume, or on this machine: {resume}"
     elif file is not None:
         look = f"ray exec {quote(str(file))} {quote(f'evo-nas status {place}')}"
         on = "the same command with --resume"
     else:
         look, on = f"evo-nas status {place}    (on the head)", "the same command with --resume"
-    way = f"ray dashboard {quote(str(file))}    (leave it running)\n  " if file is not None else ""
-    url = "http://127.0.0.1:8265" if file is not None else address
+    remote = f" --remote-port={port}" if port != PORT else ""
+    way = f"ray dashboard {quote(str(file))}{remote}    (leave it running)\n  " if file else ""
+    url = f"http://127.0.0.1:{PORT}" if file is not None else address
     return (
-        f"next:\n  {way}export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS={url}\n"
+        f"next:\n  {way}export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS={quote(url)}\n"
         f"  ray job logs --follow {name}\n  ray job stop {name}\n  {look}\n"
         f"to go on with it when it has ended: {on}"
     )

@@ -75,7 +75,10 @@ def load(path: str | Path) -> SearchConfig:
             of the wrong type or out of range; the message starts with the file.
     """
     try:
-        config = _from_document(tomllib.loads(_text(path)), str(path))
+        text = bounded_text(path)
+        if _LONG_KEY.search(text):
+            raise ConfigError(f"{path}: is nested too deeply.")
+        config = _from_document(tomllib.loads(text), str(path))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -94,17 +97,20 @@ def load(path: str | Path) -> SearchConfig:
     return config
 
 
-def _text(path: str | Path) -> str:
+def bounded_text(path: str | Path) -> str:
+    """The text of an ordinary file of at most `MOST_BYTES`.
+
+    Raises:
+        ConfigError: If it is another, or larger.
+        OSError, UnicodeDecodeError: If it cannot be read, or is no text.
+    """
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ConfigError(f"{path}: is no ordinary file.")
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise ConfigError(f"{path}: has more than {MOST_BYTES:,} bytes. Is it a configuration?")
-    text = content.decode("utf-8")
-    if _LONG_KEY.search(text):
-        raise ConfigError(f"{path}: is nested too deeply.")
-    return text
+    return content.decode("utf-8")
 
 
 def from_dict(document: Mapping[str, Any], source: str = "run.json") -> SearchConfig:

@@ -38,6 +38,7 @@ _USERS = {
     ("workers.tasks.errors", "TaskError"),
     ("workers.limits", "PoolError"),
     ("workers.cluster_jobs", "JobsError"),
+    ("workers.cluster_files", "NoValidator"),
     ("workers.engine.native.library", "NativeUnavailable"),
     ("workers.engine.native.memory", "NotEnoughMemory"),
 }

@@ -12,6 +12,7 @@ import numpy as np
 
 from evo_nas import __version__
 from evo_nas.births import Births, read_births
+from evo_nas.cluster.runs import refuse_vanishing
 from evo_nas.comparison.reading import Comparison
 from evo_nas.comparison.running import Stages, same_comparison
 from evo_nas.comparison.terms import comparison_seconds, quick_terms
@@ -30,7 +31,7 @@ from evo_nas.record import (
     open_run,
     read_header,
 )
-from evo_nas.record.paths import absolute, stays
+from evo_nas.record.paths import absolute
 from evo_nas.searching import search_in
 from evo_nas.sessions import last_config, merged, note_session
 from evo_nas.setting import (
@@ -76,14 +77,16 @@ def start(config: SearchConfig) -> Outcome:
     """Begin a run in ``config.run`` and search until the budget is spent.
 
     Raises:
-        SearchError: If there is no budget or the directory would not outlive a job.
+        SearchError: If there is no budget.
+        ClusterError: If this is a job of a cluster, which the directory would not outlive.
         RecordError: If the directory holds a run already.
         workers.tasks.TaskError: If the data cannot be used.
     """
     if config.run is None:
         raise SearchError("no run directory was given. Add --run DIR.")
     directory = config.run
-    _refuse_vanishing(directory)
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        refuse_vanishing(directory)
     _require_budget(config)
     config = resolved(_with_absolute_data(config))
     make_strategy(config)  # refuses a search space or limits that cannot work, before any file
@@ -225,14 +228,6 @@ def _refuse_unknown_names(config: SearchConfig) -> None:
             published(name)
     except ValueError as error:
         raise SearchError(str(error)) from error
-
-
-def _refuse_vanishing(directory: str) -> None:
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ and not stays(directory):
-        raise SearchError(
-            f"--run {directory} is relative, but this is a Ray job, whose working directory "
-            "vanishes with it. Give an absolute path on storage that stays."
-        )
 
 
 def _with_absolute_data(config: SearchConfig) -> SearchConfig:

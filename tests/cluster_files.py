@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from project import ROOT
 
-from evo_nas.cluster.check import check_file
+from evo_nas.cluster.check import Checked, check_file
 from evo_nas.config_tables import SearchConfig
 
 Config = dict[str, Any]
@@ -23,12 +23,16 @@ def read(name: str) -> Config:
     return loaded
 
 
-def problems(folder: Path, *documents: Config, search: SearchConfig | None = None) -> list[str]:
-    """What the product says of a changed file, which lies beside the project's constraints."""
+def checked(folder: Path, *documents: Config, search: SearchConfig | None = None) -> Checked:
+    """What the product says of a changed file, as from the top of the project."""
     path = folder / "changed.yaml"
     path.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
-    shutil.copy(ROOT / "constraints.txt", folder)
-    return check_file(path, search).problems
+    return check_file(path, search, ROOT)
+
+
+def problems(folder: Path, *documents: Config, search: SearchConfig | None = None) -> list[str]:
+    """The problems alone."""
+    return checked(folder, *documents, search=search).problems
 
 
 def replace(key: str, old: str, new: str) -> Change:
@@ -64,3 +68,21 @@ def drop(*path: str | int) -> Change:
         del part[path[-1]]
 
     return change
+
+
+def disturbed(config: Config) -> Iterator[Config]:
+    """The file with something else in one place, for every place; one object, changed."""
+    for holder, key in list(_places(config)):
+        before = holder[key]
+        for value in (None, math.nan, 1 << 20_000, "'", [{}, 3], {1: 2}):
+            holder[key] = value
+            yield config
+        holder[key] = before
+
+
+def _places(part: Any) -> Iterator[tuple[Any, Any]]:
+    inside = part.items() if isinstance(part, dict) else enumerate(part)
+    for key, value in list(inside):
+        yield part, key
+        if isinstance(value, dict | list):
+            yield from _places(value)

@@ -10,13 +10,12 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import yaml
 from node_provider import MARK, Machines, end_all, processes_of
 from project import ROOT
+from ray_head import free_ports
 
 BIN = Path(sys.executable).parent
 MOST = 2
@@ -103,7 +103,7 @@ def launched_cluster() -> Iterator[Cluster]:
     token.parent.mkdir(parents=True)
     with os.fdopen(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
-    gcs, dashboard, client = _free_ports(3)
+    gcs, dashboard, client = free_ports(3)
     path = folder / "cluster.yaml"
     path.write_text(yaml.safe_dump(_file(folder, gcs, dashboard, client)), encoding="utf-8")
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
@@ -186,14 +186,6 @@ def _file(folder: Path, gcs: int, dashboard: int, client: int) -> dict[str, Any]
             f"{FROM_THE_HEAD} ray start --address=$RAY_HEAD_IP:{gcs} {start}"
         ],
     }
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _end(folder: Path) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -17,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def running_head(cpus: int, **more: str) -> Iterator[Head]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "PATH": os.pathsep.join((str(RAY.parent), os.environ["PATH"])),
     } | more
-    port, dashboard, client, agent, grpc, metrics = _free_ports(6)
+    port, dashboard, client, agent, grpc, metrics = free_ports(6)
     command = [RAY, "start", "--head", "--block", "--node-ip-address=127.0.0.1"]
     command += [f"--num-cpus={cpus}", "--num-gpus=0", f"--port={port}", f"--temp-dir={folder}"]
     command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
@@ -104,12 +105,15 @@ def _token(folder: Path) -> Path:
     return path
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+def free_ports(count: int) -> list[int]:
+    """Between the ports of Ray's workers and those that the system gives away by itself."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.add(port)
+    return list(found)
 
 
 def _wait_until_it_answers(

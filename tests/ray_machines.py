@@ -5,10 +5,8 @@ come and go. Private ports and folder; each machine is a session of processes of
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray_head import RAY, processes_of_session, wait_until_none_is_left
+from ray_head import RAY, free_ports, processes_of_session, wait_until_none_is_left
 
 from tests.tiny import ROOT
 
@@ -120,7 +118,7 @@ def machines(
         "PATH": os.pathsep.join((str(RAY.parent), os.environ["PATH"])),
         "OMP_NUM_THREADS": "1",
     } | environment
-    port = _free_port()
+    (port,) = free_ports(1)
     command = ["--head", f"--port={port}", f"--num-cpus={cpus}", "--num-gpus=0"]
     command += ["--include-dashboard=false", f"--temp-dir={folder}"]
     command += options(f"127.0.0.1:{port}")
@@ -133,15 +131,6 @@ def machines(
         for machine in [*cluster.others, head]:
             machine.vanish()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    """Between the ports of Ray's workers and those that the system gives away by itself."""
-    while True:
-        port = random.SystemRandom().randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 def _started(

@@ -94,6 +94,12 @@ def test_the_same_job_begins_a_run_and_goes_on_with_it(head: Head, tmp_path: Pat
     assert other.returncode != 0
     assert f"{tmp_path}/other holds no run" in other.stdout
 
+    # Without any cluster, as `submit` says for a run in a bucket.
+    words = (EVO_NAS, "resume", run, "--address", "local", "--data", _text(tmp_path))
+    alone = subprocess.run([*words, "--evaluations", "6"], capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stderr
+    assert _evaluations(run) == 6
+
 
 def test_a_search_is_submitted_to_a_dashboard_and_gone_on_with(head: Head, tmp_path: Path) -> None:
     _text(tmp_path)

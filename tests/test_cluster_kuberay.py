@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cluster_files import Change, Config, drop, problems, put, read
+from cluster_files import Change, Config, checked, disturbed, drop, problems, put, read
 from project import ROOT, pins
 
+from evo_nas.cluster.check import is_manifest
+from evo_nas.cluster.kuberay import machines_of, manifest_problems
 from evo_nas.config_tables import SearchConfig, WorkersConfig
 from tests.tiny import evo_nas
 
@@ -23,13 +24,15 @@ POD = ("template", "spec", "containers", 0)
 URI = "s3://BUCKET/runs/first"
 
 
-def test_the_manifest_of_this_project_has_no_problem() -> None:
-    done = evo_nas("cluster", "check", NAME, "examples/quickstart.toml", cwd=ROOT)
+def test_the_manifest_of_this_project_has_no_problem(tmp_path: Path) -> None:
+    (tmp_path / "search.toml").write_text("[workers]\nworkers = 4\n")
+    done = evo_nas("cluster", "check", NAME, str(tmp_path / "search.toml"), cwd=ROOT)
     assert done.returncode == 0, done.stdout
     assert done.stdout == (
         f"{NAME}: no problem found. Checked: RayJob evo-nas, and whether its machines hold the "
         "workers.\n"
     )
+    assert f"warning: {NAME}: it still says BUCKET, REGISTRY, in the place of" in done.stderr
 
 
 def test_its_ray_is_the_one_this_project_is_tested_with() -> None:
@@ -60,6 +63,7 @@ def _env(**variables: Any) -> Change:
     return change
 
 
+RULES = {"deletionRules": [{"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED"}}]}
 SECRET = {"valueFrom": {"secretKeyRef": {"name": "evo-nas", "key": "auth_token"}}}
 BROKEN: dict[str, tuple[Change, str]] = {
     "an older format": (put("apiVersion", to="ray.io/v1alpha1"), "Write ray.io/v1"),
@@ -134,10 +138,43 @@ BROKEN: dict[str, tuple[Change, str]] = {
         "is no shell command",
     ),
     "no run directory": (_entrypoint(f"--run {URI}", ""), "entrypoint names no run directory"),
-    "a run that vanishes": (_entrypoint(URI, "runs/first"), "--run runs/first is relative to"),
+    "a run that vanishes": (_entrypoint(URI, "runs/first"), "--run runs/first is relative, but"),
     "a run that vanishes, written with =": (
         _entrypoint(f"--run {URI}", "--run=runs/first"),
-        "--run runs/first is relative to",
+        "--run runs/first is relative, but",
+    ),
+    "a run in a place that is none": (
+        _entrypoint(URI, "s4://BUCKET/first"),
+        "entrypoint: s4://BUCKET/first: runs cannot lie in s4://",
+    ),
+    "a bucket alone": (_entrypoint(URI, "s3://BUCKET"), "s3://BUCKET is no place for a run"),
+    "a second try of a new run": (
+        _entrypoint("evo-nas job", "evo-nas job --new"),
+        "backoffLimit is 3, but with --new a second try refuses the run of the first",
+    ),
+    "a number where a text has to be": (
+        put(*HEAD, "rayStartParams", "num-cpus", to=0),
+        "headGroupSpec has 0 as rayStartParams num-cpus, but Kubernetes takes texts alone there. "
+        'Write quotes: num-cpus: "0"',
+    ),
+    "a name in capitals": (
+        put("metadata", "name", to="Evo"),
+        "metadata.name is Evo, which",
+    ),
+    "a name with a digit first": (put("metadata", "name", to="1a"), "metadata.name is 1a, which"),
+    "a name with a hyphen last": (put("metadata", "name", to="a-"), "metadata.name is a-, which"),
+    "a long name": (put("metadata", "name", to="a" * 48), "Write at most 47 small letters"),
+    "a limit that is no quantity": (
+        put(*GROUP, *POD, "resources", "limits", "cpu", to=float("nan")),
+        "gpu has nan as its limit for cpu, which is no quantity",
+    ),
+    "a token that the submitting pod lacks": (
+        _env(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=SECRET),
+        "the pod that submits the job has no token, and the head refuses it. Write authOptions",
+    ),
+    "two ways to end": (
+        put("spec", "deletionStrategy", to=RULES),
+        "deletionRules do not go with shutdownAfterJobFinishes and ttlSecondsAfterFinished",
     ),
     "a second try that is refused": (
         _entrypoint("evo-nas job", "evo-nas search"),
@@ -155,9 +192,30 @@ def test_a_broken_manifest_is_noticed(tmp_path: Path, name: str) -> None:
     assert any(said in problem for problem in found), found
 
 
+def _with_submitter(before: Change) -> Change:
+    def change(manifest: Config) -> None:
+        before(manifest)
+        head = manifest["spec"]["rayClusterSpec"]["headGroupSpec"]
+        manifest["spec"]["submitterPodTemplate"] = head["template"]
+
+    return change
+
+
+def _ends_by_rules(manifest: Config) -> None:
+    spec = manifest["spec"]
+    del spec["shutdownAfterJobFinishes"], spec["ttlSecondsAfterFinished"]
+    spec["deletionStrategy"] = RULES
+
+
 SOUND: dict[str, Change] = {
     "a run on a volume": _entrypoint(URI, "/runs/first"),
-    "a token from a Secret": _env(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=SECRET),
+    "a token from a Secret": _with_submitter(_env(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=SECRET)),
+    "a number of cores": put(*GROUP, *POD, "resources", "requests", "cpu", to=4),
+    "cores in thousandths": put(*GROUP, *POD, "resources", "requests", "cpu", to="4000m"),
+    "memory in other words": put(*GROUP, *POD, "resources", "requests", "memory", to="16384Mi"),
+    "memory in bytes": put(*GROUP, *POD, "resources", "limits", "memory", to=16 * 2**30),
+    "another way to end": _ends_by_rules,
+    "a run that is there already": _entrypoint("evo-nas job", "evo-nas job --resume"),
     "an image by its digest": put(*GROUP, *POD, "image", to="r/evo-nas@sha256:" + "0" * 64),
     "GPUs named twice alike": put(*GROUP, "rayStartParams", to={"num-gpus": "1"}),
 }
@@ -168,6 +226,24 @@ def test_what_is_as_good_is_no_problem(tmp_path: Path, name: str) -> None:
     manifest = read(NAME)
     SOUND[name](manifest)
     assert problems(tmp_path, manifest) == []
+
+
+def _fixed(**numbers: int) -> Change:
+    """Without an autoscaler, with these numbers of pods."""
+
+    def change(manifest: Config) -> None:
+        cluster = manifest["spec"]["rayClusterSpec"]
+        cluster["enableInTreeAutoscaling"] = False
+        (group,) = cluster["workerGroupSpecs"]
+        del group["replicas"], group["minReplicas"]
+        group |= numbers
+
+    return change
+
+
+def _search(workers: int | None, **labels: str) -> SearchConfig:
+    wanted = WorkersConfig(workers=workers, labels=labels)
+    return dataclasses.replace(SearchConfig(), workers=wanted)
 
 
 def _cluster_alone(manifest: Config) -> Config:
@@ -200,23 +276,51 @@ def test_other_documents_of_the_file_are_left_to_kubernetes(tmp_path: Path) -> N
     ("workers", "change", "said"),
     [
         (4, None, ""),
-        (5, None, "room for 4"),
-        (1, put(*CLUSTER, "enableInTreeAutoscaling", to=False), "room for 0"),
         # Ray counts 500m of a core as one.
         (4, put(*GROUP, *POD, "resources", "limits", "cpu", to="500m"), ""),
-        (1, put(*GROUP, "rayStartParams", to={"num-cpus": "0"}), "room for 0"),
+        (None, None, "there is nothing to count by"),
+        (None, put(*GROUP, "minReplicas", to=1), ""),
+        (1, put(*CLUSTER, "enableInTreeAutoscaling", to=False), "no worker could ever start"),
+        (1, _fixed(replicas=1), ""),
+        (1, _fixed(minReplicas=1), ""),  # KubeRay raises what is missing, or less, to that
+        (1, _fixed(), "no worker could ever start"),
+        (1, put(*GROUP, "rayStartParams", to={"num-cpus": "0"}), "no worker could ever start"),
+        # Such a group says of its own what its pods have.
+        (1, put(*GROUP, "resources", to={"CPU": "0"}), ""),
     ],
 )
 def test_a_search_that_no_pods_hold_is_noticed(
-    tmp_path: Path, workers: int, change: Callable[[Config], None] | None, said: str
+    tmp_path: Path, workers: int | None, change: Change | None, said: str
 ) -> None:
     manifest = read(NAME)
     if change is not None:
         change(manifest)
-    search = dataclasses.replace(SearchConfig(), workers=WorkersConfig(workers=workers))
-    found = [p for p in problems(tmp_path, manifest, search=search) if "[workers]" in p]
+    found = [p for p in problems(tmp_path, manifest, search=_search(workers)) if "[workers]" in p]
     assert len(found) == bool(said), found
     assert all(said in problem for problem in found), found
+
+
+def test_labels_of_pods_are_told_apart(tmp_path: Path) -> None:
+    manifest = read(NAME)
+    search = _search(1, tier="gold")
+    assert len(problems(tmp_path, manifest, search=search)) == 1
+    put(*GROUP, "labels", to={"tier": "gold"})(manifest)
+    assert problems(tmp_path, manifest, search=search) == []
+
+
+def test_each_cluster_of_a_file_has_its_own_pods(tmp_path: Path) -> None:
+    first, second = read(NAME), read(NAME)
+    second["metadata"]["name"] = "other"
+    second["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["numOfHosts"] = 2
+    hints = [h for h in checked(tmp_path, first, second, search=_search(8)).hints if "[wor" in h]
+    assert len(hints) == 1 and "room for 4" in hints[0]
+
+
+def test_anything_anywhere_is_a_problem_and_no_traceback() -> None:
+    for manifest in disturbed(read(NAME)):
+        if is_manifest(manifest):
+            list(manifest_problems(manifest))
+            machines_of(manifest)
 
 
 @pytest.mark.parametrize("value", [None, 3, "text", ["a"], {}])

@@ -44,7 +44,8 @@ def cluster() -> Iterator[Cluster]:
         client = launched.folder / "client"
         text = "".join(f"{n} is {n * n} squared. " for n in range(200))[:4000]
         (client / "tiny.txt").write_text(text, encoding="utf-8")
-        for name, steps, workers in (("quick", 4, MOST), ("long", 3_000, MOST), ("big", 4, 99)):
+        gold = f'{MOST}\nlabels = {{tier = "gold"}}'
+        for name, steps, workers in (("quick", 4, MOST), ("long", 3_000, MOST), ("gold", 4, gold)):
             toml = SEARCH.format(steps=steps, workers=workers)
             (client / f"{name}.toml").write_text(toml, encoding="utf-8")
         yield launched
@@ -99,9 +100,8 @@ def test_the_file_of_these_tests_is_one_that_the_check_finds_sound(cluster: Clus
     assert done.returncode == 0, done.stdout
 
 
-def test_ray_up_starts_the_head_alone(cluster: Cluster) -> None:
+def test_ray_up_starts_the_head(cluster: Cluster) -> None:
     assert "New status" in cluster.said and "up-to-date" in cluster.said
-    assert cluster.machines() == {}
     assert processes_of(cluster.folder / "machine-0") != []
 
 
@@ -109,6 +109,7 @@ def test_a_search_brings_machines_from_none_and_they_go_when_it_has_ended(
     cluster: Cluster,
 ) -> None:
     run = cluster.folder / "runs" / "first"
+    before = len(cluster.machines())  # ever started; one that idles for long is ended, too
     done = _submit(cluster, "quick", run, "--evaluations", "6")
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
@@ -116,7 +117,7 @@ def test_a_search_brings_machines_from_none_and_they_go_when_it_has_ended(
     for said in (f"ray job logs --follow {job}", f"ray job stop {job}", f"evo-nas status {run}"):
         assert said in done.stderr
     _until_ended(cluster, job)
-    assert len(cluster.machines()) == MOST
+    assert len(cluster.machines()) >= before + MOST
     assert "2 workers are asked for, and there is room for 0 now" in _output(cluster, job)
     assert _shown(cluster, run)["evaluations"] == 6
     _until(lambda: cluster.alive() == [], 60, lambda: str(cluster.machines()))
@@ -129,17 +130,18 @@ def test_a_search_brings_machines_from_none_and_they_go_when_it_has_ended(
         again.stderr
     )
 
+    before = len(cluster.machines())
     more = _submit(cluster, "quick", run, "--resume", "--evaluations", "9")
     assert more.returncode == 0, more.stderr
     assert more.stdout.strip() == f"{job[:-1]}2"
     _until_ended(cluster, more.stdout.strip())
     assert _shown(cluster, run)["evaluations"] == 9
-    assert len(cluster.machines()) == 2 * MOST
+    assert len(cluster.machines()) >= before + MOST
 
 
 def test_a_run_has_one_job_at_a_time_which_is_stopped_and_gone_on_with(cluster: Cluster) -> None:
     run = cluster.folder / "runs" / "long"
-    done = _submit(cluster, "long", run, "--evaluations", "8", "--watch", "0")
+    done = _submit(cluster, "long", run, "--evaluations", "4000", "--watch", "0")
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
 
@@ -153,7 +155,7 @@ def test_a_run_has_one_job_at_a_time_which_is_stopped_and_gone_on_with(cluster: 
     assert stop.returncode == 0, stop.stderr
     _until_ended(cluster, job, "STOPPED")
     recorded = _shown(cluster, run)["evaluations"]
-    assert recorded < 8
+    wanted = recorded + 4
 
     again = _submit(cluster, "long", run, "--evaluations", "8")
     assert f"exists (the job {job} STOPPED)" in again.stderr
@@ -161,10 +163,10 @@ def test_a_run_has_one_job_at_a_time_which_is_stopped_and_gone_on_with(cluster: 
     assert other.returncode == 1
     assert "training.steps: 3000 in the run, 4 now" in other.stderr
 
-    more = _submit(cluster, "long", run, "--resume", "--evaluations", "8", "--watch", "0")
+    more = _submit(cluster, "long", run, "--resume", "--evaluations", str(wanted), "--watch", "0")
     assert more.returncode == 0, more.stderr
     _until_ended(cluster, more.stdout.strip())
-    assert _shown(cluster, run)["evaluations"] == 8
+    assert _shown(cluster, run)["evaluations"] == wanted
 
 
 def test_a_job_that_fails_at_once_says_why_and_may_be_tried_again(cluster: Cluster) -> None:
@@ -183,10 +185,11 @@ def test_a_job_that_fails_at_once_says_why_and_may_be_tried_again(cluster: Clust
 def test_a_search_that_no_machine_could_hold_is_refused_before_anything_is_sent(
     cluster: Cluster,
 ) -> None:
-    done = _submit(cluster, "big", cluster.folder / "runs" / "big", "--evaluations", "4")
+    done = _submit(cluster, "gold", cluster.folder / "runs" / "gold", "--evaluations", "4")
     assert done.returncode == 1
-    assert "99 workers cannot run at once" in done.stderr
-    assert "room for 2" in done.stderr
+    assert "no worker could ever start: each wants 1 CPU on a machine with tier = gold" in (
+        done.stderr
+    )
 
 
 def test_nobody_gets_in_without_the_token(cluster: Cluster, tmp_path: Path) -> None:
@@ -213,31 +216,41 @@ def test_nobody_gets_in_without_the_token(cluster: Cluster, tmp_path: Path) -> N
 
 def test_a_machine_that_is_lost_costs_the_search_time_and_no_candidate(cluster: Cluster) -> None:
     run = cluster.folder / "runs" / "lost"
-    done = _submit(cluster, "long", run, "--evaluations", "40", "--watch", "0")
+    done = _submit(cluster, "long", run, "--evaluations", "4000", "--watch", "0")
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
-    _until(lambda: any(run.glob("segments/*")), 90, lambda: _output(cluster, job))
+    # One that was idle before may be ended just as it gets work, and replaced.
+    _until(
+        lambda: any(run.glob("segments/*")) and cluster.alive() != [],
+        90,
+        lambda: _output(cluster, job),
+    )
     before = cluster.machines()
     cluster.lose(cluster.alive()[-1])
     _until(lambda: len(cluster.machines()) > len(before), 60, lambda: _output(cluster, job))
+    recorded = _shown(cluster, run)["evaluations"]
+    _until(
+        lambda: _shown(cluster, run)["evaluations"] > recorded + 4,
+        120,
+        lambda: _output(cluster, job),
+    )
     assert _status(cluster, job) == "RUNNING"
-    _until_ended(cluster, job)
+    stop = cluster.run("ray", "job", "stop", f"--address={cluster.dashboard}", job)
+    assert stop.returncode == 0, stop.stderr
     status = _shown(cluster, run)
-    assert status["evaluations"] == 40
     assert not {"worker_lost", "timed_out", "error"} & set(status["statuses"]), status
 
 
 def test_a_head_that_is_lost_is_launched_again_and_the_run_gone_on_with(cluster: Cluster) -> None:
     run = cluster.folder / "runs" / "headless"
-    done = _submit(cluster, "long", run, "--evaluations", "12", "--watch", "0")
+    done = _submit(cluster, "long", run, "--evaluations", "4000", "--watch", "0")
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
     _until(lambda: any(run.glob("segments/*")), 90, lambda: _output(cluster, job))
     cluster.lose("machine-0")
     # Its job's driver belongs to it.
     _until(lambda: processes_of(cluster.folder / "machine-0") == [], 30, lambda: "still alive")
-    recorded = _shown(cluster, run)["evaluations"]
-    assert recorded < 12
+    wanted = str(_shown(cluster, run)["evaluations"] + 4)
 
     lost = _submit(cluster, "long", run, "--resume")
     assert lost.returncode == 1
@@ -246,10 +259,10 @@ def test_a_head_that_is_lost_is_launched_again_and_the_run_gone_on_with(cluster:
     )
 
     assert "Launched a new head node" in cluster.up()
-    fresh = _submit(cluster, "long", run, "--evaluations", "12", "--watch", "60")
+    fresh = _submit(cluster, "long", run, "--evaluations", wanted, "--watch", "60")
     assert fresh.returncode == 1
     assert f"the run {run} exists. Go on with it by adding --resume" in fresh.stderr
-    more = _submit(cluster, "long", run, "--evaluations", "12", "--resume", "--watch", "0")
+    more = _submit(cluster, "long", run, "--evaluations", wanted, "--resume", "--watch", "0")
     assert more.returncode == 0, more.stderr
     _until_ended(cluster, more.stdout.strip())
-    assert _shown(cluster, run)["evaluations"] == 12
+    assert _shown(cluster, run)["evaluations"] == int(wanted)

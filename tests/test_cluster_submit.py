@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
+from click.testing import CliRunner
+from dashboard_server import running_dashboard
 
-from evo_nas.cluster.commands import Simple, simple_commands
-from evo_nas.cluster.package import MOST_BYTES, Package, pack
-from evo_nas.cluster.submit import RUN, Wanted, command, refuse_second
+from evo_nas import search
+from evo_nas.cli import main
+from evo_nas.cli_cluster import _check_address, _next
+from evo_nas.cluster.job import run_job
+from evo_nas.cluster.package import Package, pack
+from evo_nas.cluster.submit import RUN, Wanted, command, refuse_second, submit, watch_start
 from evo_nas.cluster.token import use_token
 from evo_nas.config import load
 from evo_nas.errors import ClusterError
 from evo_nas.record.paths import stays
-from tests.tiny import ROOT, evo_nas
-from workers.cluster_jobs import Job
+from tests.tiny import ROOT, begin, evo_nas
+from workers import tasks
+from workers.cluster_jobs import Job, Jobs
+from workers.limits import PoolError
 
 ADDRESS = ("--address", "http://127.0.0.1:9")
 """Nobody listens on the port `discard`."""
@@ -48,32 +58,37 @@ def _write(here: Path, task: str, more: str = "") -> Path:
     return path
 
 
+def _refused(folder: Path, *words: str, code: int = 1) -> str:
+    """What `submit` says, of what it refuses before it looks for the token: in this process."""
+    with contextlib.chdir(folder):
+        done = CliRunner().invoke(main, ["submit", *words])
+    assert done.exit_code == code, done.output
+    return done.stderr
+
+
 @pytest.mark.parametrize("run", ["runs/first", "./first", "first", "~/runs"])
 def test_a_run_directory_that_would_vanish_with_the_job_is_refused(folder: Path, run: str) -> None:
-    done = evo_nas("submit", "search.toml", *ADDRESS, "--run", run, cwd=folder)
-    assert done.returncode == 1
-    assert f"--run {run} is relative, but a job's own folder vanishes with it. Give a URI" in (
-        done.stderr
-    )
+    said = _refused(folder, "search.toml", *ADDRESS, "--run", run)
+    assert f"--run {run} is relative, but a job's own folder vanishes with it. Give a URI" in said
 
 
 def test_uris_and_absolute_paths_stay() -> None:
     assert all(stays(run) for run in (S3, "gs://bucket/first", "file:///runs/first", "/runs/first"))
 
 
-@pytest.mark.parametrize("mode", [0o644, 0o640, 0o660, 0o400, 0o700])
-def test_a_token_that_is_not_the_owners_alone_is_refused(folder: Path, mode: int) -> None:
+def test_a_token_that_is_not_the_owners_alone_is_refused(folder: Path) -> None:
     token = folder.parent / "home" / ".ray" / "auth_token"
-    token.chmod(mode)
+    token.chmod(0o640)
     done = evo_nas("submit", "search.toml", *ADDRESS, "--run", S3, cwd=folder)
     assert done.returncode == 1
-    assert f"{token} has mode {mode:04o}, so that others may have read the token" in done.stderr
-    assert f"chmod 600 {token}" in done.stderr
+    assert f"{token} has mode 0640, which must be 0600. The cluster's token is to be" in done.stderr
 
 
 def test_the_token_is_looked_for_where_ray_does(folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "token"
-    with pytest.raises(ClusterError, match=f"{elsewhere} is missing. Copy the cluster's, or make"):
+    with pytest.raises(
+        ClusterError, match=f"no token: {elsewhere} is missing. The cluster's token is to be"
+    ):
         use_token({"RAY_AUTH_TOKEN_PATH": str(elsewhere)})
     elsewhere.touch(mode=0o600)
     with pytest.raises(ClusterError, match=f"{elsewhere} is empty"):
@@ -87,118 +102,55 @@ def test_a_task_of_ones_own_is_sent_only_if_the_command_line_names_it(folder: Pa
     _write(folder, 'kind = "my_task:make"')
     (folder / "my_task.py").write_text("")
     words = ("submit", "search.toml", *ADDRESS, "--run", S3)
-    refused = evo_nas(*words, cwd=folder)
-    assert refused.returncode == 1
-    assert "If you trust it and the file, say so: --task my_task:make" in refused.stderr
+    said = _refused(folder, *words[1:])
+    assert "If you trust it and the file, say so: --task my_task:make" in said
     sent = evo_nas(*words, "--task", "my_task:make", cwd=folder)
+    # Nobody is there, which is told in one line.
+    assert sent.returncode == 1
     assert "the cluster at http://127.0.0.1:9 cannot be used: " in sent.stderr
-
-
-def test_a_cluster_that_does_not_answer_is_told_in_one_line(folder: Path) -> None:
-    done = evo_nas("submit", "search.toml", *ADDRESS, "--run", S3, cwd=folder)
-    assert done.returncode == 1
-    assert "the cluster at http://127.0.0.1:9 cannot be used: " in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in sent.stderr
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "code", "said"),
     [
-        (("search.toml",), "give CLUSTER.yaml CONFIG.toml, or --address"),
-        (("a.yaml", "search.toml", *ADDRESS), "give CLUSTER.yaml CONFIG.toml, or --address"),
-        (("a.yaml", "search.toml"), "a.yaml: there is no such file"),
-        (("pods.yaml", "search.toml"), "pods.yaml is a manifest of KubeRay: 'kubectl apply -f"),
-        (("missing.toml", *ADDRESS), "missing.toml: there is no such file"),
+        (("search.toml",), 2, "give CLUSTER.yaml CONFIG.toml, or --address"),
+        (("a.yaml", "search.toml", *ADDRESS), 2, "give CLUSTER.yaml CONFIG.toml, or --address"),
+        (("missing.toml", *ADDRESS), 1, "missing.toml: there is no such file"),
+        (("search.toml", "--address", "127.0.0.1:9"), 2, "--address 127.0.0.1:9 is no URL, such"),
+        (
+            ("search.toml", "--address", "os://h:9"),
+            2,
+            "--address os://h:9 is no URL, such",
+        ),
     ],
 )
 def test_what_is_missing_on_the_command_line_is_named(
-    folder: Path, files: Sequence[str], said: str
+    folder: Path, files: Sequence[str], code: int, said: str
+) -> None:
+    assert said in _refused(folder, *files, "--run", S3, code=code)
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("a.yaml", "a.yaml: there is no such file"),
+        ("pods.yaml", "pods.yaml is a manifest of KubeRay: 'kubectl apply -f"),
+    ],
+)
+def test_a_file_that_describes_no_cluster_of_ray_up_is_refused(
+    folder: Path, file: str, said: str
 ) -> None:
     shutil.copy(ROOT / "examples" / "kuberay-rayjob.yaml", folder / "pods.yaml")
-    done = evo_nas("submit", *files, "--run", S3, cwd=folder)
-    assert done.returncode in (1, 2)
+    done = evo_nas("submit", file, "search.toml", "--run", S3, cwd=folder)
+    assert done.returncode == 1
     assert said in done.stderr
 
 
 def test_a_search_without_an_end_is_refused(folder: Path) -> None:
     (folder / "search.toml").write_text('[task]\ndata = "book.txt"\n')
-    done = evo_nas("submit", "search.toml", *ADDRESS, "--run", S3, cwd=folder)
-    assert done.returncode == 1
-    assert "the search has no end. Add --evaluations N or --hours H." in done.stderr
-
-
-def _packed(here: Path, tmp_path: Path, data: str | None = None) -> Package:
-    target = tmp_path / "package"
-    target.mkdir()
-    file = here / "search.toml"
-    return pack(file, load(file), data, here, target)
-
-
-def _files(package: Package) -> list[str]:
-    return sorted(
-        str(path.relative_to(package.folder))
-        for path in package.folder.rglob("*")
-        if path.is_file()
-    )
-
-
-def test_the_configuration_and_data_of_this_machine_travel(folder: Path, tmp_path: Path) -> None:
-    package = _packed(folder, tmp_path)
-    assert _files(package) == ["data/book.txt", "search.toml"]
-    assert package.data == "data/book.txt"
-
-
-def test_data_of_the_command_line_travel_instead(folder: Path, tmp_path: Path) -> None:
-    (folder / "words" / "deep").mkdir(parents=True)
-    (folder / "words" / "deep" / "a.txt").write_text("a")
-    package = _packed(folder, tmp_path, "words")
-    assert _files(package) == ["data/words/deep/a.txt", "search.toml"]
-    assert package.data == "data/words"
-
-
-@pytest.mark.parametrize(
-    "data", ["/home/ubuntu/book.txt", "builtin:pydoc-topics", "s3://bucket/book.txt", None]
-)
-def test_what_lies_elsewhere_does_not_travel(
-    folder: Path, tmp_path: Path, data: str | None
-) -> None:
-    if data is None:
-        _write(folder, 'kind = "text"')
-    package = _packed(folder, tmp_path, data)
-    assert _files(package) == ["search.toml"]
-    assert package.data == data
-
-
-def test_data_that_are_missing_or_too_large_are_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="the data other.txt are not in .* absolute path"):
-        _packed(folder, tmp_path, "other.txt")
-    with (folder / "large.txt").open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
-    (tmp_path / "b").mkdir()
-    with pytest.raises(ClusterError, match=r"the data large.txt have 200 MB; more than 200 do not"):
-        _packed(folder, tmp_path / "b", "large.txt")
-
-
-def test_the_module_of_a_task_of_ones_own_travels(folder: Path, tmp_path: Path) -> None:
-    _write(folder, 'kind = "my_task:make"')
-    (folder / "my_task.py").write_text("")
-    assert _files(_packed(folder, tmp_path)) == ["my_task.py", "search.toml"]
-    _write(folder, 'kind = "mine.deep:make"')
-    (folder / "mine").mkdir()
-    for name in ("__init__.py", "deep.py"):
-        (folder / "mine" / name).write_text("")
-    (tmp_path / "b").mkdir()
-    assert _files(_packed(folder, tmp_path / "b")) == [
-        *("mine/__init__.py", "mine/deep.py", "search.toml")
-    ]
-
-
-def test_an_earlier_run_that_the_cluster_cannot_read_is_refused(
-    folder: Path, tmp_path: Path
-) -> None:
-    _write(folder, "", '[evolution]\nstrategy = "guided"\nwarm_start = ["runs/before"]\n')
-    with pytest.raises(ClusterError, match=r"the earlier run runs/before \(warm_start\) lies on"):
-        _packed(folder, tmp_path)
+    said = _refused(folder, "search.toml", *ADDRESS, "--run", S3)
+    assert "the search has no end. Add --evaluations N or --hours H." in said
 
 
 def test_the_job_is_told_what_the_command_was_told() -> None:
@@ -233,6 +185,126 @@ def test_a_run_that_a_job_has_written_is_gone_on_with_and_not_begun_again(status
     refuse_second(Wanted("/runs/first", False, {}), [_job("FAILED")])
 
 
+def test_the_last_job_of_a_run_is_named_in_whatever_order_they_come() -> None:
+    jobs = [_job("SUCCEEDED", "evo-nas-r-0-10"), _job("STOPPED", "evo-nas-r-0-9")]
+    with pytest.raises(ClusterError, match=r"\(the job evo-nas-r-0-10 SUCCEEDED\)"):
+        refuse_second(Wanted(S3, False, {}), jobs)
+
+
+def _packed(folder: Path) -> Package:
+    file = folder / "search.toml"
+    return pack(file, load(file), None, folder, folder.parent / "job.zip")
+
+
+def test_a_name_is_new_even_if_earlier_jobs_were_deleted(folder: Path) -> None:
+    package = _packed(folder)
+    with running_dashboard() as dashboard:
+        jobs = Jobs(dashboard.url)
+        names = [submit(jobs, Wanted(S3, True, {}), package) for _ in range(2)]
+        assert [name.rpartition("-")[2] for name in names] == ["1", "2"]
+        del dashboard.jobs[0]  # `ray job delete`
+        assert submit(jobs, Wanted(S3, True, {}), package) == f"{names[0][:-1]}3"
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), -1.0, 0.0])
+def test_looking_at_a_job_ends(folder: Path, seconds: float) -> None:
+    package = _packed(folder)
+    with running_dashboard() as dashboard:
+        dashboard.status = "RUNNING"
+        jobs = Jobs(dashboard.url)
+        name = submit(jobs, Wanted(S3, True, {}), package)
+        assert watch_start(jobs, name, seconds) == "RUNNING"
+
+
+def test_a_submitted_search_is_told_how_to_go_on_without_a_cluster(folder: Path) -> None:
+    with running_dashboard() as dashboard:
+        words = ("submit", "search.toml", "--address", dashboard.url, "--run", S3, "--resume")
+        done = evo_nas(*words, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert dashboard.files() == ["data/book.txt", "search.toml"]
+        assert set(dashboard.authorizations) == {f"Bearer {'0' * 64}"}
+        (job,) = dashboard.jobs
+        assert done.stdout == f"{job['submission_id']}\n"
+        assert job["entrypoint"].endswith(f"--run {S3} --resume --data data/book.txt")
+    assert f"this machine: evo-nas resume {S3} --address local --data book.txt\n" in done.stderr
+    assert "the job is SUCCEEDED" in done.stderr
+
+
+def test_looking_may_be_interrupted_and_the_job_goes_on(folder: Path) -> None:
+    with running_dashboard() as dashboard:
+        dashboard.status = "RUNNING"
+        words = ("submit", "search.toml", "--address", dashboard.url, "--run", S3, "--resume")
+        process = begin([*words, "--watch", "inf"], cwd=folder)
+        assert process.stderr is not None and process.stdout is not None
+        while "when it has ended" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == "\nno longer looked at; the job goes on\n"
+        process.stderr.close()
+        process.stdout.close()
+
+
+def test_a_token_that_travels_unencrypted_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for address in ("http://127.0.0.1:9", "http://localhost:9", "https://head.example:9"):
+        _check_address(address)
+    assert capsys.readouterr().err == ""
+    _check_address("http://head.example:9")
+    said = capsys.readouterr().err
+    assert "warning: the token goes to head.example unencrypted, for whoever is on" in said
+
+
+def test_what_to_do_next_names_the_ports_and_quotes_what_the_shell_would_take() -> None:
+    again = {"--data": "a book.txt", "--task": "my_task:make"}
+    said = _next("J", "/runs/first", Path("my cluster.yaml"), 9000, "http://127.0.0.1:5", again)
+    assert "  ray dashboard 'my cluster.yaml' --remote-port=9000    (leave it running)\n" in said
+    assert " RAY_API_SERVER_ADDRESS=http://127.0.0.1:8265\n" in said
+    assert said.endswith("ended: the same command with --resume")
+    said = _next("J", S3, None, 8265, "http://127.0.0.1:5/?a=1&b=2", again)
+    assert " RAY_API_SERVER_ADDRESS='http://127.0.0.1:5/?a=1&b=2'\n" in said
+    assert said.endswith(
+        f"evo-nas resume {S3} --address local --data 'a book.txt' --task my_task:make"
+    )
+    said = _next("J", S3, Path("c.yaml"), 8265, "", {"--data": None})
+    assert "  ray dashboard c.yaml    (leave it running)\n" in said
+    assert said.endswith(f"evo-nas resume {S3} --address local")
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        ("s4://bucket/first", "s4://bucket/first: runs cannot lie in s4://"),
+        ("s3://bucket", "s3://bucket is no place for a run. Give a bucket and a path"),
+    ],
+)
+def test_a_run_in_a_place_that_is_none_is_refused_before_anything_is_sent(
+    folder: Path, run: str, said: str
+) -> None:
+    assert said in _refused(folder, "search.toml", *ADDRESS, "--run", run)
+
+
+@pytest.mark.parametrize("mode", ["new", "either"])
+def test_a_job_reads_its_data_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mode: Literal["new", "either"]
+) -> None:
+    read: list[str] = []
+
+    def note(kind: str, *more: Any) -> Any:
+        read.append(kind)
+        return make(kind, *more)
+
+    def no_machines(*_: Any) -> None:
+        raise PoolError("no machine")
+
+    make = tasks.load_task
+    monkeypatch.setattr(tasks, "load_task", note)
+    monkeypatch.setattr(search, "pool_of", no_machines)
+    config = load(_write(folder, 'kind = "text"', "[training]\nbatch_size = 4\n"))
+    with pytest.raises(PoolError, match="no machine"):
+        run_job(config, str(folder / "run"), mode, {"data": str(folder / "book.txt")})
+    assert read == ["text"]
+
+
 @pytest.mark.parametrize(
     ("run", "more", "code", "said"),
     [
@@ -259,15 +331,3 @@ def test_a_job_refuses_what_cannot_work(
     done = evo_nas("job", "search.toml", "--run", run.format(here=folder), *more, cwd=folder)
     assert done.returncode == code
     assert said in done.stderr, done.stderr
-
-
-def test_shell_lines_are_taken_apart_with_their_variables() -> None:
-    line = 'A=1; export B="x y" C=2 && ~/bin/ray start --head D=3 | tee log || E=4 ray stop'
-    assert simple_commands(line) == [
-        Simple(("~/bin/ray", "start", "--head", "D=3"), {"A": "1", "B": "x y", "C": "2"}),
-        Simple(("tee", "log"), {"A": "1", "B": "x y", "C": "2"}),
-        Simple(("ray", "stop"), {"A": "1", "B": "x y", "C": "2", "E": "4"}),
-    ]
-    first = simple_commands("ray start --port=1 --port 2 --ports=3")[0]
-    assert first.values("--port") == ["1", "2"]
-    assert first.runs("ray", "start") and not first.runs("ray", "stop")

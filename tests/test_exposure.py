@@ -14,6 +14,7 @@ from tests.ray_head import processes_of_session, running_head
 from tests.tiny import ROOT, evo_nas
 from workers.exposure import (
     Listener,
+    Token,
     descendants,
     is_loopback,
     listeners,
@@ -112,24 +113,53 @@ def test_how_the_token_is_set(tmp_path: Path) -> None:
     assert token_of(TOKEN).ok
     path = tmp_path / ".ray" / "auth_token"
     environment = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
-    assert token_of(environment).text == f"RAY_AUTH_MODE is 'token', but {path} is missing"
+    assert token_of(environment).text == f"there is no token: {path} is missing"
     path.parent.mkdir()
     path.touch(mode=0o600)
-    assert token_of(environment).ok
-    path.chmod(0o640)
-    assert not token_of(environment).ok
+    assert token_of(environment) == Token(True, f"{path} is empty", False)
+    path.write_text(" \n")
+    assert token_of(environment) == Token(True, f"{path} is empty", False)
+    path.write_text("secret")
+    for mode in (0o600, 0o400, 0o700):
+        path.chmod(mode)
+        assert token_of(environment).ok
+        assert token_of(environment).text == f"{path} is there, and nobody else's to read"
+    for mode in (0o640, 0o660, 0o604):
+        path.chmod(mode)
+        said = f"{path} has mode {mode:04o}, which must be 0600"
+        assert token_of(environment) == Token(True, said, False)
 
 
-@pytest.mark.parametrize(("mode", "code"), [(0o600, 0), (0o644, 1)])
-def test_doctor_says_how_the_token_is_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, code: int
+def test_a_token_of_another_user_or_that_cannot_be_read_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "token").touch(mode=mode)
+    path = tmp_path / "token"
+    environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(path)}
+    path.mkdir(mode=0o700)
+    assert token_of(environment).text == f"{path} cannot be read: Is a directory"
+    path.rmdir()
+    path.write_text("secret")
+    path.chmod(0o600)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert token_of(environment) == Token(True, f"{path} belongs to another user", False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "said"),
+    [
+        (0o600, 0, "is there, and nobody else's to read"),
+        (0o644, 1, "has mode 0644, which must be 0600"),
+    ],
+)
+def test_doctor_says_how_the_token_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, code: int, said: str
+) -> None:
+    (tmp_path / "token").write_text("secret")
     (tmp_path / "token").chmod(mode)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     done = evo_nas("doctor", "--run", str(tmp_path))
-    assert f"{tmp_path / 'token'} has mode {mode:04o}, which must be 0600" in done.stdout
+    assert f"{tmp_path / 'token'} {said}" in done.stdout
     assert done.returncode == code, done.stdout
 
 
@@ -170,7 +200,12 @@ def test_the_token_of_a_local_ray_is_the_users_own_or_a_random_one(tmp_path: Pat
     assert environment["RAY_AUTH_MODE"] == "token"
     assert len(environment["RAY_AUTH_TOKEN"]) == 64
     (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray" / "auth_token").touch(mode=0o600)
+    token = tmp_path / ".ray" / "auth_token"
+    token.touch(mode=0o600)
+    environment = {"HOME": str(tmp_path)}
+    protect(environment)  # an empty file is no token, and Ray would refuse to start
+    assert len(environment["RAY_AUTH_TOKEN"]) == 64
+    token.write_text("secret")
     environment = {"HOME": str(tmp_path)}
     protect(environment)
     assert environment == {"HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
+"""How long the dashboard may take for an answer, but for an upload."""
+UPLOAD_SECONDS = 1800.0
 
 
 class JobsError(RuntimeError):
@@ -44,11 +50,11 @@ class Jobs:
         Raises:
             JobsError: If nobody answers there, or the token is missing or wrong.
         """
-        from ray.job_submission import JobSubmissionClient
-
         self.address = address
+        # Ray takes the address of this variable, or of RAY_ADDRESS, before the one it is given.
+        os.environ["RAY_API_SERVER_ADDRESS"] = address
         with _asking(address):
-            self._client: Any = JobSubmissionClient(address)
+            self._client = _client(address)
 
     def all(self) -> list[Job]:
         """Every job that was submitted since the head began."""
@@ -65,13 +71,13 @@ class Jobs:
         with _asking(self.address):
             return str(self._client.get_job_logs(name))
 
-    def submit(self, name: str, command: str, folder: Path, metadata: Mapping[str, str]) -> None:
+    def submit(self, name: str, command: str, package: Path, metadata: Mapping[str, str]) -> None:
         """Begin a job.
 
         Args:
             name: Its submission id, which no other job of the cluster has or had.
             command: What the shell of the head runs.
-            folder: Goes along, and is the job's working directory.
+            package: A zip: it goes along, and what it holds is the job's working directory.
             metadata: Noted with it.
 
         Raises:
@@ -81,9 +87,23 @@ class Jobs:
             self._client.submit_job(
                 entrypoint=command,
                 submission_id=name,
-                runtime_env={"working_dir": str(folder)},
+                runtime_env={"working_dir": str(package)},
                 metadata=dict(metadata),
             )
+
+
+def _client(address: str) -> Any:
+    """Ray's client, which alone waits for ever for a server that takes a request and is silent."""
+    from ray.job_submission import JobSubmissionClient
+
+    class Client(JobSubmissionClient):  # type: ignore[misc]  # Ray is not typed
+        def _do_request(self, method: str, endpoint: str, **more: Any) -> Any:
+            # While a body is sent, the first number holds for all of it.
+            upload = method == "PUT"
+            seconds = (UPLOAD_SECONDS,) * 2 if upload else (CONNECT_SECONDS, ANSWER_SECONDS)
+            return super()._do_request(method, endpoint, timeout=seconds, **more)
+
+    return Client(address)
 
 
 @contextmanager
@@ -110,4 +130,6 @@ def _job(details: Any) -> Job:
 
 
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:600]
+    """An error's text on one line; of a traceback the end says why."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 600 else f"{text[:150]} [...] {text[-450:]}"

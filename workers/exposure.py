@@ -45,7 +45,7 @@ class Token:
     Attributes:
         wanted: Whether RAY_AUTH_MODE says ``token``.
         text: What there is, for a person.
-        ok: Whether it is right: where one is wanted it is there, and nobody else can read it.
+        ok: Whether it is right: where one is wanted it is there, and only you can read it.
     """
 
     wanted: bool
@@ -54,17 +54,30 @@ class Token:
 
 
 def token_of(environment: Mapping[str, str]) -> Token:
-    """How Ray's token is set; Ray takes RAY_AUTH_TOKEN before a file."""
+    """How Ray's token is set; Ray takes RAY_AUTH_TOKEN, then the file RAY_AUTH_TOKEN_PATH names,
+    then ``~/.ray/auth_token``."""
     if environment.get("RAY_AUTH_MODE") != "token":
         return Token(False, "RAY_AUTH_MODE is not 'token'; set it before 'ray start --head'", True)
     if environment.get("RAY_AUTH_TOKEN"):
         return Token(True, "RAY_AUTH_TOKEN is set", True)
     home = environment.get("HOME", "~")
-    path = Path(environment.get("RAY_AUTH_TOKEN_PATH", f"{home}/.ray/auth_token")).expanduser()
-    if not path.is_file():
-        return Token(True, f"RAY_AUTH_MODE is 'token', but {path} is missing", False)
-    mode = stat.S_IMODE(path.stat().st_mode)
-    return Token(True, f"{path} has mode {mode:04o}, which must be 0600", mode == 0o600)
+    path = Path(environment.get("RAY_AUTH_TOKEN_PATH") or f"{home}/.ray/auth_token").expanduser()
+    wrong = _wrong_with(path)
+    return Token(True, wrong or f"{path} is there, and nobody else's to read", wrong is None)
+
+
+def _wrong_with(path: Path) -> str | None:
+    try:
+        found = path.stat()
+        if found.st_uid != os.geteuid():
+            return f"{path} belongs to another user"
+        if (mode := stat.S_IMODE(found.st_mode)) & 0o077:
+            return f"{path} has mode {mode:04o}, which must be 0600"
+        return None if path.read_bytes().strip() else f"{path} is empty"
+    except FileNotFoundError:
+        return f"there is no token: {path} is missing"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
 
 
 def protect(environment: MutableMapping[str, str]) -> None:

@@ -139,8 +139,8 @@ def _why_not(address: str, error: Exception) -> str:
 
 def _no_cluster(address: str, why: str) -> str:
     return (
-        f"no Ray cluster at address {address!r}: {why}. Start one with 'ray start --head', or "
-        "leave the address out to use this machine alone."
+        f"no Ray cluster at address {address!r}: {why}. Start one with 'ray start --head', or give "
+        "--address local to use this machine alone."
     )
 
 

@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from evo_nas.cluster.commands import Simple, all_commands
+from evo_nas.cluster.commands import Simple, all_commands, setups
+from evo_nas.cluster.parts import provider_type, table
 
 _PINNED = re.compile(r"([A-Za-z0-9._-]+)(?:\[[\w,-]+\])?===?([\w.+!-]+)")
 _TAKES_A_VALUE = {"-c", "--constraint", "-r", "--requirement", "--index-url", "--extra-index-url"}
 _TAKES_A_VALUE |= {"-i", "-f", "--find-links", "-t", "--target", "--prefix", "--root"}
-_MUST = {
-    "aws": ("ray", "torch", "boto3"),
-    "gcp": ("ray", "torch", "google-api-python-client"),
-    "local": ("ray", "torch"),
-}
-"""What the machines of a provider cannot do without: its own library starts them from the head."""
+_ALL = ("ray", "torch")
+_HEAD = {"aws": (*_ALL, "boto3"), "gcp": (*_ALL, "google-api-python-client"), "local": _ALL}
+"""What the head of a provider cannot do without: it starts the others by the provider's library."""
+IMAGES = ("image", "head_image", "worker_image")
+"""Of ``docker``: what has one need not install anything."""
 
 
 def install_problems(config: Mapping[str, Any], pins: Mapping[str, str]) -> Iterator[str]:
@@ -27,7 +27,7 @@ def install_problems(config: Mapping[str, Any], pins: Mapping[str, str]) -> Iter
         pins: Versions by package name, of the constraints file that goes to the machines; empty
             if none does.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for key, line, simple in all_commands(config):
         if not _is_pip_install(simple):
             continue
@@ -41,7 +41,7 @@ def install_problems(config: Mapping[str, Any], pins: Mapping[str, str]) -> Iter
         folders = False
         for word in _named(simple):
             if match := _PINNED.fullmatch(word):
-                found[match[1].lower()] = match[2]
+                versions[match[1].lower()] = match[2]
             elif "://" in word or word == "@":
                 continue
             elif word.startswith((".", "/", "~", "$")):
@@ -53,17 +53,25 @@ def install_problems(config: Mapping[str, Any], pins: Mapping[str, str]) -> Iter
                 f"{key} installs a folder without --constraint, so that what it needs comes in "
                 "any version. Add --constraint constraints.txt, with the file in file_mounts."
             )
-    for package, version in found.items():
+    for package, version in versions.items():
         if pins.get(package, version) != version:
             yield (
                 f"the commands install {package}=={version}, but the constraints file says "
                 f"{pins[package]}. Write the same in both."
             )
-    kind = (config.get("provider") or {}).get("type")
-    if not (config.get("docker") or {}).get("image"):
-        for package in _MUST.get(str(kind), ()):
+    head = _HEAD.get(provider_type(config))
+    if head is None or any(table(config.get("docker")).get(image) for image in IMAGES):
+        return
+    for who, where, commands in setups(config):
+        found = _packages(commands)
+        for package in head if who == "the head" else _ALL:
             if package not in found:
-                yield f"no command installs {package}==version. Add it to setup_commands."
+                yield f"no command installs {package}==version on {who}. Add it to {where}."
+
+
+def _packages(commands: list[Simple]) -> set[str]:
+    words = [word for simple in commands if _is_pip_install(simple) for word in _named(simple)]
+    return {match[1].lower() for word in words if (match := _PINNED.fullmatch(word))}
 
 
 def _is_pip_install(simple: Simple) -> bool:

@@ -26,50 +26,31 @@ def run_job(config: SearchConfig, run: str, mode: Mode, flags: dict[str, Any]) -
         flags: Of the budget, workers, data and a task of the user's own; None for those not given.
 
     Raises:
-        ClusterError: If the run directory is relative, workers is 0, or the run exists, does not
-            exist or was begun with another configuration: before any machine is asked for.
+        ClusterError: If the run directory is relative, workers is 0, or the run exists and should
+            not.
         SearchError, RecordError: If the configuration names code that ``flags`` do not
-            (`evo_nas.strangers`), and as `evo_nas.search.start` and `resume`.
+            (`evo_nas.strangers`), and as `evo_nas.search.start` and `resume`, which ask for
+            machines last of all.
     """
     from evo_nas.search import resume, start
     from evo_nas.strangers import refuse_unsaid
 
     refuse_vanishing(run)
-    goes_on = mode == "resume" or (mode == "either" and _exists(run))
-    settings = with_overrides(config, run=run, **flags | {"address": ADDRESS})
+    flags = flags | {"address": ADDRESS}
+    settings = with_overrides(config, run=run, **flags)
     refuse_unsaid(settings, "the configuration of this job", task=flags.get("task"), address=None)
     if settings.workers.workers == 0:
         raise ClusterError(
             "workers is 0, which evaluates in the job's own process and uses no machine of the "
             "cluster. Leave it out, or write how many."
         )
-    _refuse_before_machines_come(settings, run, goes_on)
-    return resume(run, flags | {"address": ADDRESS}, config) if goes_on else start(settings)
-
-
-def _refuse_before_machines_come(settings: SearchConfig, run: str, goes_on: bool) -> None:
-    """What the search would refuse anyway, told before machines are started for it."""
-    from evo_nas.config import differences, from_dict, resolved
-    from evo_nas.record import read_header
-    from evo_nas.setting import load, load_same_data
-
-    if not goes_on:
-        if _exists(run):
-            raise ClusterError(
-                f"the run {run} exists. Go on with it by adding --resume to the command that "
-                "submitted this job, or give a new --run."
-            )
-        load(settings)
-        return
-    header = read_header(run)
-    begun = from_dict(header.config, f"{run}/run.json")
-    if different := differences(begun, resolved(settings, begun.budget)):
+    exists = mode != "resume" and _exists(run)
+    if mode == "new" and exists:
         raise ClusterError(
-            f"{run} was begun with another configuration:\n  "
-            + "\n  ".join(different)
-            + "\nSubmit the file it was begun with, or give a new --run."
+            f"the run {run} exists. Go on with it by adding --resume to the command that submitted "
+            "this job, or give a new --run."
         )
-    load_same_data(settings, header)
+    return resume(run, flags, config) if exists or mode == "resume" else start(settings)
 
 
 def _exists(run: str) -> bool:

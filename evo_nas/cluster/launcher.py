@@ -7,83 +7,121 @@ network. So each of these is looked for here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from evo_nas.cluster.commands import COMMANDS, lines, simple_commands
-from evo_nas.cluster.installs import install_problems
+from evo_nas.cluster.commands import COMMANDS, all_lines, simple_commands
+from evo_nas.cluster.installs import IMAGES, install_problems
+from evo_nas.cluster.parts import head_type, provider_type, shown, table, types_of, whole
 from evo_nas.cluster.room import Machines
-from evo_nas.cluster.starts import start_problems
+from evo_nas.cluster.starts import TOKEN, WORKER, start_problems, starts
+from evo_nas.config import bounded_text
+from evo_nas.errors import ClusterError
 
 _LEGACY = ("head_node", "worker_nodes", "min_workers", "initial_workers", "autoscaling_mode")
+_LABELS = ("--labels", "--labels-file")
 
 
-def launcher_problems(config: Mapping[str, Any], pins: Mapping[str, str]) -> Iterator[str]:
+def launcher_problems(config: Mapping[str, Any], here: Path) -> Iterator[str]:
     """Everything wrong with a file for `ray up`, Ray's own findings left out.
 
     Args:
         config: The parsed file.
-        pins: Versions of the constraints file that goes to the machines, by package name.
+        here: Where `ray up` will run, from which Ray takes what ``file_mounts`` names.
+
+    Raises:
+        ClusterError: If the constraints that it names cannot be read.
     """
     yield from _legacy_keys(config)
     yield from _commands(config)
-    if is_local(config):
+    if provider_type(config) == "local":
         yield from _local_provider(config)
     else:
         yield from _node_types(config)
         yield from _head(config)
-    yield from image_problems("docker.image", (config.get("docker") or {}).get("image"))
-    yield from install_problems(config, pins)
+    yield from _images(config)
+    mounts = {shown(k): shown(v) for k, v in table(config.get("file_mounts")).items()}
+    for local in mounts.values():
+        # The token is nobody's before it is made; `ray up` and `submit` say so.
+        if local != TOKEN and not (here / Path(local).expanduser()).exists():
+            yield (
+                f"file_mounts sends {local}, which is not in {here}. 'ray up' looks for it where "
+                "it is run: run this and that from the folder that has it."
+            )
+    yield from install_problems(config, _pins(mounts.values(), here))
     yield from start_problems(config)
 
 
 def machines_of(config: Mapping[str, Any]) -> list[Machines]:
     """The kinds of machines for workers, and how many of each there may be.
 
-    Kinds whose resources are not written down are left out: Ray asks the cloud for them.
+    Of machines that are there already only their number is known.
     """
-    if is_local(config):
-        return []
+    limit = limit_of(config)
+    if provider_type(config) == "local":
+        addresses = table(config.get("provider")).get("worker_ips")
+        count = len(addresses) if isinstance(addresses, list) else 0
+        return [Machines("worker_ips", count, limit, None, {})]
+    # Who labels machines as Ray starts on them says more than the file's tables.
+    labelled = any(simple.values(flag) for simple in starts(config, WORKER) for flag in _LABELS)
     return [
-        Machines(name, most if type(most := node.get("max_workers")) is int else None, resources)
+        Machines(
+            name,
+            whole(node.get("min_workers"), 0),
+            min(limit, whole(node.get("max_workers"), limit)),
+            table(node.get("resources")) or None,
+            None if labelled else table(node.get("labels")),
+        )
         for name, node in types_of(config).items()
-        if name != config.get("head_node_type")
-        and isinstance(resources := node.get("resources"), Mapping)
-        and resources
+        if name != head_type(config)
     ]
 
 
-def types_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The node types that are tables; Ray's validator says what the others are."""
-    given = config.get("available_node_types")
-    if not isinstance(given, Mapping):
-        return {}
-    return {str(name): node for name, node in given.items() if isinstance(node, Mapping)}
-
-
-def is_local(config: Mapping[str, Any]) -> bool:
-    """Whether the machines are there already, with addresses written in the file."""
-    return (config.get("provider") or {}).get("type") == "local"
+def limit_of(config: Mapping[str, Any]) -> int:
+    """How many machines there may be beside the head."""
+    return whole(config.get("max_workers"), 2)  # Ray's own default
 
 
 def image_problems(where: str, image: object) -> Iterator[str]:
     """What is wrong with a container image: it has to name one version."""
     if image is None:
         return
-    text = str(image)
+    text = shown(image)
     tag = text.rpartition("/")[2].partition(":")[2]
     if "@sha256:" in text:
         return
     if not tag or tag.split("-")[0] in ("latest", "nightly") or "nightly" in tag:
         yield (
             f"{where} is {text}, which is another image tomorrow. Pin a version: "
-            f"{text.partition(':')[0]}:VERSION."
+            f"{text.removesuffix(f':{tag}')}:VERSION."
         )
+
+
+def _images(config: Mapping[str, Any]) -> Iterator[str]:
+    for image in IMAGES:
+        yield from image_problems(f"docker.{image}", table(config.get("docker")).get(image))
+    for name, node in types_of(config).items():
+        own = table(node.get("docker")).get("worker_image")
+        yield from image_problems(f"{name}.docker.worker_image", own)
+
+
+def _pins(mounts: Iterable[str], here: Path) -> dict[str, str]:
+    """Versions by package, of the constraints file among what goes to the machines."""
+    for path in (here / Path(local).expanduser() for local in mounts):
+        if path.name == "constraints.txt" and path.is_file():
+            try:
+                lines = bounded_text(path).splitlines()
+            except UnicodeDecodeError as error:
+                raise ClusterError(f"{path}: cannot be read as text: {error}.") from None
+            pairs = [line.partition("==") for line in lines if not line.startswith("#")]
+            return {name.strip().lower(): version.strip() for name, _, version in pairs if version}
+    return {}
 
 
 def _legacy_keys(config: Mapping[str, Any]) -> Iterator[str]:
     for key in _LEGACY:
-        if key in config and not (key == "min_workers" and is_local(config)):
+        if key in config and not (key == "min_workers" and provider_type(config) == "local"):
             yield (
                 f"{key} is a legacy key that Ray drops without a word. Use available_node_types."
             )
@@ -96,11 +134,11 @@ def _commands(config: Mapping[str, Any]) -> Iterator[str]:
                 f"{key} is missing, so that Ray fills in its own, which may install a nightly "
                 "build or open the dashboard to the network. Give it, if only as []."
             )
-        for line in lines(config, key):
-            try:
-                simple_commands(line)
-            except ValueError as error:
-                yield f"{key}: {line.strip()} is no shell command: {error}. Close the quote."
+    for key, line in all_lines(config):
+        try:
+            simple_commands(line)
+        except ValueError as error:
+            yield f"{key}: {line.strip()} is no shell command: {error}. Close the quote."
 
 
 def _node_types(config: Mapping[str, Any]) -> Iterator[str]:
@@ -116,11 +154,14 @@ def _node_types(config: Mapping[str, Any]) -> Iterator[str]:
         if type(least) is not int or type(most) not in (int, type(None)):
             continue  # Ray's validator says so
         if most is not None and least > most:
-            yield f"{name} has min_workers {least} above max_workers {most}. Raise the latter."
+            yield (
+                f"{name} has min_workers {shown(least)} above max_workers {shown(most)}. Raise the "
+                "latter."
+            )
         if type(limit) is int and least > limit:
             yield (
-                f"{name} has min_workers {least} above the cluster's max_workers {limit}. "
-                "Raise the latter."
+                f"{name} has min_workers {shown(least)} above the cluster's max_workers "
+                f"{shown(limit)}. Raise the latter."
             )
         resources = node.get("resources")
         if not isinstance(resources, Mapping):
@@ -129,17 +170,17 @@ def _node_types(config: Mapping[str, Any]) -> Iterator[str]:
             amount = resources.get(resource, 0)
             if type(amount) is not int:
                 yield (
-                    f"{name} has {amount!r} {resource}, but a machine has whole ones. A worker's "
-                    "share of a GPU is 1/n: set workers_per_gpu = n in [workers]."
+                    f"{name} has {shown(amount)} {resource}, but a machine has whole ones. A "
+                    "worker's share of a GPU is 1/n: set workers_per_gpu = n in [workers]."
                 )
         if resources.get("GPU") and "CPU" not in resources:
             yield f"{name} names its GPUs but not its CPUs; a worker asks for both. Add CPU."
 
 
 def _head(config: Mapping[str, Any]) -> Iterator[str]:
-    name = config.get("head_node_type")
-    head = types_of(config).get(str(name), {})
-    resources = head.get("resources") or {}
+    name = head_type(config)
+    head = table(types_of(config).get(name))
+    resources = table(head.get("resources"))
     for resource in ("CPU", "GPU"):
         if resources.get(resource) != 0:
             yield (
@@ -151,7 +192,7 @@ def _head(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _local_provider(config: Mapping[str, Any]) -> Iterator[str]:
-    provider = config["provider"]
+    provider = table(config.get("provider"))
     if "available_node_types" in config:
         yield "available_node_types does not go with provider type local. Remove it."
     if "coordinator_address" in provider:
@@ -160,15 +201,18 @@ def _local_provider(config: Mapping[str, Any]) -> Iterator[str]:
     if not provider.get("head_ip") or not isinstance(workers, list) or not workers:
         yield "provider needs head_ip and worker_ips, the addresses of the machines. Write them."
         return
-    if provider["head_ip"] in workers:
-        yield f"provider has {provider['head_ip']} as head and as worker. Take it off worker_ips."
+    if not all(isinstance(address, str) for address in (provider["head_ip"], *workers)):
+        yield "provider.head_ip and worker_ips must be texts, each the address of a machine."
+        return
+    if (head := provider["head_ip"]) in workers:
+        yield f"provider has {shown(head)} as head and as worker. Take it off worker_ips."
     if len(set(workers)) < len(workers):
         yield "provider.worker_ips names a machine twice. Name each once."
     least, most = config.get("min_workers", 0), config.get("max_workers", len(workers))
     if type(least) is int and type(most) is int and least > most:
-        yield f"min_workers is {least}, above max_workers {most}. Raise the latter."
+        yield f"min_workers is {shown(least)}, above max_workers {shown(most)}. Raise the latter."
     if type(most) is int and most != len(workers):
         yield (
-            f"max_workers is {most}, but worker_ips names {len(workers)} machines. Write "
+            f"max_workers is {shown(most)}, but worker_ips names {len(workers)} machines. Write "
             f"max_workers: {len(workers)}."
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evo_nas.cluster.package import SEARCH, Package
 from evo_nas.errors import ClusterError, RecordError
+from evo_nas.record.paths import is_uri
 
 if TYPE_CHECKING:
     from workers.cluster_jobs import Job, Jobs
@@ -49,8 +50,8 @@ def submit(jobs: Jobs, wanted: Wanted, package: Package) -> str:
     """
     earlier = [job for job in jobs.all() if job.metadata.get(RUN) == wanted.run]
     refuse_second(wanted, earlier)
-    name = f"{_prefix(wanted.run)}-{len(earlier) + 1}"
-    jobs.submit(name, command(wanted, package), package.folder, {RUN: wanted.run})
+    name = f"{_prefix(wanted.run)}-{max(map(_number, earlier), default=0) + 1}"
+    jobs.submit(name, command(wanted, package), package.file, {RUN: wanted.run})
     return name
 
 
@@ -68,7 +69,8 @@ def refuse_second(wanted: Wanted, earlier: Sequence[Job]) -> None:
     # A job that failed may have failed before it began the run: the next one finds out.
     done = [job for job in earlier if job.status != "FAILED"]
     if done or exists(wanted.run):
-        by = f" (the job {done[-1].name} {done[-1].status})" if done else ""
+        last = max(done, key=_number, default=None)
+        by = f" (the job {last.name} {last.status})" if last is not None else ""
         raise ClusterError(
             f"the run {wanted.run} exists{by}. Go on with it by adding --resume to this command, "
             "with more --hours or --evaluations if its budget is spent; or give a new --run."
@@ -79,7 +81,7 @@ def exists(run: str) -> bool:
     """Whether this machine sees a run there; a path of the head it cannot see."""
     from evo_nas.record import read_header
 
-    if "://" not in run:
+    if not is_uri(run):
         return False
     try:
         read_header(run)
@@ -114,9 +116,15 @@ def watch_start(jobs: Jobs, name: str, seconds: float) -> str:
             lines = jobs.output(name).strip().splitlines()[-OUTPUT_LINES:]
             said = "\n".join(lines) or job.message
             raise ClusterError(f"the job {name} failed at once. It said:\n{said}")
-        if job.has_ended or time.monotonic() > end:
+        if job.has_ended or not time.monotonic() <= end:  # "nan" seconds are none
             return job.status
         time.sleep(0.5)
+
+
+def _number(job: Job) -> int:
+    """The end of a name, which tells the jobs of a run apart; some may have been deleted."""
+    last = job.name.rpartition("-")[2]
+    return int(last) if last.isdecimal() else 0
 
 
 def _prefix(run: str) -> str:

@@ -40,6 +40,18 @@ def run_path(place: str | RunPath) -> RunPath:
         return place
     if not is_uri(place):
         return Path(place)
+    parts = uri_parts(place)
+    if parts.scheme == "file":
+        return Path(os.fsdecode(unquote_to_bytes(parts.path)))
+    return RemotePath(bucket_of(parts.scheme, parts.netloc), parts.path.strip("/"))
+
+
+def uri_parts(place: str) -> SplitResult:
+    """The parts of a URI that names a place for a run; asks nobody whether there is such a place.
+
+    Raises:
+        RecordError: As `run_path`.
+    """
     parts = _split(place)
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise RecordError(
@@ -51,10 +63,9 @@ def run_path(place: str | RunPath) -> RunPath:
             raise RecordError(
                 f"{place}: of a file, give the whole path: file:///home/me/runs/first"
             )
-        path = unquote_to_bytes(parts.path)
-        if b"\0" in path:
+        if b"\0" in unquote_to_bytes(parts.path):
             raise RecordError(f"{place}: no file has a zero byte (%00) in its name.")
-        return Path(os.fsdecode(path))
+        return parts
     if parts.scheme not in SCHEMES:
         raise RecordError(
             f"{place}: runs cannot lie in {parts.scheme}://. Known are "
@@ -67,7 +78,7 @@ def run_path(place: str | RunPath) -> RunPath:
             f"{place} is no place for a run. Give a bucket and a path in it: "
             f"{parts.scheme}://BUCKET/runs/first"
         )
-    return RemotePath(bucket_of(parts.scheme, parts.netloc), key)
+    return parts
 
 
 def _split(place: str) -> SplitResult:
