@@ -18,7 +18,6 @@ import pytest
 from misbehaving import good
 from ray.exceptions import ActorDiedError
 
-from workers import pool as pool_module
 from workers.actor import Started
 from workers.autoscaler import Outlook
 from workers.limits import Limits
@@ -26,8 +25,6 @@ from workers.messages import Progress, Request, Result
 from workers.pool import RayPool
 from workers.resources import Plan
 from workers.waiting import WaitingRoom
-
-PLAN = Plan(1, 1.0, 0.0)
 
 
 @dataclass(eq=False)
@@ -104,6 +101,8 @@ class SimulatedRay:
         now: The time.
         nodes_there: Living machines, by identifier.
         draining: Those that are about to go.
+        actors: All workers that were made.
+        queued: How many requests for a place like the pool's wait for one.
         on_start: What a worker answers when it is made; it is ready at once unless a test says so.
         on_evaluation: What it yields for a request; a result after a second.
         seconds_per_wait: How long one look at all workers takes.
@@ -121,12 +120,12 @@ class SimulatedRay:
     seconds_per_wait: float = 0.0
     seconds_per_get: float = 0.0
     kill_raises: Exception | None = None
-    asked_for: int = 0
 
     def __post_init__(self) -> None:
         self.on_start = self.ready
         self.on_evaluation = lambda actor, request: self.result(request, 1.0)
         self._private = SimpleNamespace(state=SimpleNamespace(state=self))
+        self.JobID = SimpleNamespace(from_hex=lambda text: text)
 
     # What tests use.
 
@@ -139,7 +138,9 @@ class SimulatedRay:
         started = Started(f"worker-{actor.number}@{node}", why, node)
         return Answer(self.now + seconds, started)
 
-    def never(self, actor: Actor) -> Answer:
+    def waits(self, actor: Actor) -> Answer:
+        """For room, or for its process to be started: Ray says the same of both."""
+        actor.state, actor.pid = "PENDING_CREATION", 0
         return Answer(math.inf, None)
 
     def result(self, request: Request, seconds: float, *progress: tuple[float, Progress]) -> Stream:
@@ -211,7 +212,6 @@ class SimulatedRay:
         return dict.fromkeys(self.draining, 0)
 
     def actor_table(self, actor: str | None, *filters: Any) -> dict[str, Any]:
-        self.asked_for += 1
         table = {
             f"actor{each.number}": {
                 "State": each.state,
@@ -220,40 +220,32 @@ class SimulatedRay:
             }
             for each in self.actors
         }
-        return table if actor is None else table.get(actor, {})
+        if actor is not None:
+            return table.get(actor, {})
+        _, state = filters
+        return {name: entry for name, entry in table.items() if entry["State"] == state}
+
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(get_job_id=lambda: "job")
 
 
 @contextmanager
 def simulated(
     ray: SimulatedRay, said: list[str] | None = None, limits: Limits | None = None, workers: int = 1
 ) -> Iterator[RayPool]:
-    """A pool on a simulated Ray: of this machine or, if there is somewhere to ``say``, a cluster."""
+    """A pool on a simulated Ray: of this machine or, with somewhere to ``say`` it, a cluster."""
     plan = Plan(workers, 1.0, 0.0)
     with pytest.MonkeyPatch.context() as patch:
         for module in ("pool", "watch", "waiting"):
             patch.setattr(f"workers.{module}.time", ray)
-        patch.setattr(pool_module, "ray", _named(ray))
-        patch.setattr("workers.watch.ray", _named(ray))
-        patch.setattr("workers.waiting._unplaced", lambda: _unplaced(ray))
+            patch.setattr(f"workers.{module}.ray", ray)
+        room = None if said is None else WaitingRoom(plan, {}, False, said.append)
         patch.setattr(
             "workers.waiting.outlook",
             lambda *asked: Outlook(ray.queued, (64.0, 0.0), Counter(), Counter()),
         )
-        room = None if said is None else WaitingRoom(plan, {}, False, said.append)
         task: Any = None
-        yield RayPool(plan, task, limits or Limits(), "a:b", {}, False, room)
-
-
-def _named(ray: SimulatedRay) -> Any:
-    """The simulated Ray with the names of the real one's exceptions."""
-    import ray as real
-
-    ray.exceptions = real.exceptions  # type: ignore[attr-defined]
-    return ray
-
-
-def _unplaced(ray: SimulatedRay) -> frozenset[str]:
-    return frozenset(f"actor{each.number}" for each in ray.actors if not each.pid)
+        yield RayPool(plan, task, limits or Limits(), "a:b", {}, True, room)
 
 
 def settled_after(pool: RayPool, ray: SimulatedRay, seconds: float) -> list[Result]:

@@ -46,11 +46,10 @@ def test_hurdles_that_are_passed_change_no_bit(task: Task, engine: str, training
     assert (plain.steps, plain.rungs, plain.stopped) == (60, (), False)
 
 
-@pytest.mark.parametrize("engine", ["native", "torch"])
 def test_signs_of_life_at_every_chance_change_no_bit(
-    task: Task, engine: str, monkeypatch: pytest.MonkeyPatch
+    task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = request(replace(DROPPING, engine=engine, steps=340), (170, None), (203, None))
+    asked = request(replace(DROPPING, steps=340), (170, None), (203, None))
     quiet: list[Progress] = []
     plain = evaluate(asked, task, quiet.append)
     assert all(progress.on_curve for progress in quiet)

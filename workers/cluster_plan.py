@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from workers.labels import ACCELERATOR, could_match, matches, shown
+from workers.labels import ACCELERATOR, NODE, could_match, matches, shown
 from workers.limits import PoolError
 from workers.resources import (
     Machine,
@@ -101,7 +101,7 @@ def _size(resources: Mapping[str, float]) -> tuple[float, float]:
 
 def _shown(resources: Mapping[str, float], labels: Mapping[str, str]) -> str:
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    own = {key: value for key, value in labels.items() if key != "ray.io/node-id"}
+    own = {key: value for key, value in labels.items() if key != NODE}
     return f"{cpus} CPUs, {gpus} GPUs and " + (f"labels {shown(own)}" if own else "no labels")
 
 

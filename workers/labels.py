@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 ACCELERATOR = "ray.io/accelerator-type"
 """The label that Ray gives to a machine with GPUs by itself."""
+NODE = "ray.io/node-id"
+"""The label that Ray gives to each machine: its identifier."""
 OWN = "ray.io/"
 """Labels of this prefix may come from Ray itself, once a machine has started."""
 

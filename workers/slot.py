@@ -79,7 +79,6 @@ class Slot:
     """A place for one worker: starting, idle, or running a job.
 
     Attributes:
-        number: Of the worker in it; never used twice.
         actor: Its handle.
         since: When the worker was asked for, or its job began (``time.monotonic``).
         starting: What it answers when it is ready; None once it has.
@@ -94,7 +93,6 @@ class Slot:
         told: Whether it was said that it waits for room.
     """
 
-    number: int
     actor: Any
     since: float
     starting: Any
@@ -121,6 +119,11 @@ class Slot:
     def begin(self, job: Job, stream: Any, now: float) -> None:
         """Note that the worker was given a job."""
         self.job, self.stream, self.since, self.sign = job, stream, now, now
+
+    def is_late(self, limits: Limits, now: float) -> bool:
+        """Whether patience with the worker has ended."""
+        end = self.deadline(limits)
+        return end is not None and now >= end.at
 
     def deadline(self, limits: Limits) -> End | None:
         """When patience with the worker ends; None if never."""
