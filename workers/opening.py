@@ -10,7 +10,15 @@ from workers import runtime
 from workers.autoscaler import node_types
 from workers.cluster_plan import plan_on_cluster
 from workers.evaluator import EVALUATOR
-from workers.exposure import descendants, listeners, warning
+from workers.exposure import (
+    descendants,
+    is_loopback,
+    listeners,
+    listeners_at,
+    takes_anyone,
+    token_of,
+    warning,
+)
 from workers.limits import Limits, PoolError
 from workers.pool import RayPool
 from workers.resources import plan
@@ -71,4 +79,13 @@ def _exposed(address: str) -> str | None:
     """What the user should know of who else reaches the Ray in use; None if nothing."""
     if address == "local":
         return warning(address, os.environ, listeners(descendants(os.getpid())))
-    return warning(runtime.address(), os.environ)
+    head = runtime.address()
+    host, _, port = head.rpartition(":")
+    # Ray listens to all interfaces, whatever address it goes by.
+    listening = listeners_at(int(port)) if is_loopback(host) else []
+    try:
+        # A token of our own says nothing of whether the cluster asks for it.
+        is_open = token_of(os.environ).wanted and takes_anyone(head)
+    except OSError as error:
+        return f"it cannot be found out whether the Ray cluster at {head} asks for a token: {error}"
+    return warning(head, os.environ, listening, is_open)
