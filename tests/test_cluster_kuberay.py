@@ -219,6 +219,25 @@ def test_a_search_that_no_pods_hold_is_noticed(
     assert all(said in problem for problem in found), found
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(*GROUP, "labels", to={"kind": "L4"}),
+        put(*GROUP, "rayStartParams", to={"labels": "zone=north,kind=L4"}),
+    ],
+)
+def test_a_search_for_labels_that_no_pod_has_is_noticed(
+    tmp_path: Path, change: Callable[[Config], None]
+) -> None:
+    manifest = read(NAME)
+    wanted = WorkersConfig(workers=1, labels={"kind": "in(L4,L40S)"})
+    search = dataclasses.replace(SearchConfig(), workers=wanted)
+    (found,) = problems(tmp_path, manifest, search=search)
+    assert "labels wants machines with kind = in(L4,L40S), but no machine of the file has" in found
+    change(manifest)
+    assert problems(tmp_path, manifest, search=search) == []
+
+
 @pytest.mark.parametrize("value", [None, 3, "text", ["a"], {}])
 @pytest.mark.parametrize("path", [("spec",), ("metadata",), CLUSTER, HEAD, GROUP, (*GROUP, *POD)])
 def test_a_table_that_is_none_is_a_problem_and_no_traceback(

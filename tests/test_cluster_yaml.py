@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,8 +24,8 @@ HEAD, WORKER = "head_start_ray_commands", "worker_start_ray_commands"
 TYPES = "available_node_types"
 
 
-def _search(**workers: int | None) -> SearchConfig:
-    return dataclasses.replace(SearchConfig(), workers=WorkersConfig(**workers))  # type: ignore[arg-type]
+def _search(**workers: Any) -> SearchConfig:
+    return dataclasses.replace(SearchConfig(), workers=WorkersConfig(**workers))
 
 
 @pytest.mark.parametrize("name", [AWS, GCP, LOCAL])
@@ -241,6 +242,26 @@ def test_a_search_that_no_machine_holds_is_noticed(
     found = problems(tmp_path, read(AWS), search=_search(**workers))
     assert len(found) == bool(said), found
     assert all(part in found[0] for part in said), found
+
+
+def test_a_search_for_labels_that_no_machine_has_is_noticed(tmp_path: Path) -> None:
+    config, accelerator = read(AWS), "ray.io/accelerator-type"
+    config[TYPES]["gpu"]["labels"] = {"market": "spot"}
+    assert problems(tmp_path, config, search=_search(labels={"market": "spot"})) == []
+    # Ray itself adds what kind the GPU is, unless the file says it.
+    assert problems(tmp_path, config, search=_search(labels={accelerator: "L4"})) == []
+    config[TYPES]["gpu"]["resources"]["accelerator_type:T4"] = 1
+    (found,) = problems(tmp_path, config, search=_search(labels={accelerator: "L4"}))
+    assert found.endswith(
+        f"labels wants machines with {accelerator} = L4, but no machine of the file has these "
+        f"labels (gpu: market = spot and {accelerator} = T4). Change the labels here or there."
+    )
+    more = {"resources": {"CPU": 4}, "labels": {"market": "fixed"}, "max_workers": 2}
+    config[TYPES]["small"] = config[TYPES]["gpu"] | more
+    wanted = _search(labels={"market": "fixed"}, workers=3)
+    assert problems(tmp_path, config, search=wanted) == []
+    wanted = _search(labels={"market": "fixed"}, workers=9)
+    assert "8 CPUs on 2 machines: room for 8" in str(problems(tmp_path, config, search=wanted))
 
 
 def test_the_limit_of_the_whole_cluster_counts_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from misbehaving import asked
 
 from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig, WorkersConfig
+from evo_nas.setting import pool_of
 from workers.autoscaler import Outlook, autoscaling_file, read_types
 from workers.cluster_plan import plan_on_cluster
 from workers.evaluator import nothing_yet
@@ -79,6 +81,30 @@ def test_labels_travel_with_the_configuration() -> None:
     config = SearchConfig(workers=WorkersConfig(labels=labels))
     assert from_dict(to_dict(config)) == config
     check(labels)
+
+
+def test_all_that_a_configuration_says_of_workers_reaches_the_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[tuple[Any, ...]] = []
+
+    def open_pool(workers: int, task: Any, limits: Limits, **more: Any) -> Any:
+        opened.append((workers, limits, more))
+        return closing
+
+    closing = SimpleNamespace(close=lambda: opened.append(("closed",)))
+    monkeypatch.setattr("workers.open_pool.open_pool", open_pool)
+    said: list[str] = []
+    times = {"evaluation_seconds": 1.0, "stall_seconds": 2.0, "start_seconds": 3.0}
+    counts = {"attempts": 4, "machines": 5, "idle_seconds": 6.0}
+    where: dict[str, Any] = {"address": "head:1", "labels": {"kind": "L4"}, "workers_per_gpu": 7}
+    workers = WorkersConfig(workers=8, **times, **counts, **where)  # type: ignore[arg-type]
+    task: Any = None
+    with pool_of(SearchConfig(workers=workers), task, said.append) as pool:
+        assert pool is closing
+    (number, limits, more), ended = opened
+    assert (number, limits, ended) == (8, Limits(**times, **counts), ("closed",))  # type: ignore[arg-type]
+    assert more == where | {"dashboard": False, "at_most": None, "say": said.append}
 
 
 def test_labels_without_a_cluster_are_refused() -> None:

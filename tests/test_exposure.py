@@ -181,7 +181,7 @@ def test_what_leads_to_this_machine_alone(host: str, alone: bool) -> None:
 
 def test_how_the_token_is_set(tmp_path: Path) -> None:
     assert not token_of({}).wanted
-    assert token_of(TOKEN).ok
+    assert token_of(TOKEN).ok and token_of({"RAY_AUTH_MODE": "TOKEN"}).wanted
     path = tmp_path / ".ray" / "auth_token"
     environment = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
     assert token_of(environment).text == f"RAY_AUTH_MODE is 'token', but {path} is missing"

@@ -56,7 +56,7 @@ def test_a_machine_on_which_no_worker_starts_is_left_alone_and_the_search_goes_o
         results = settled_after(pool, ray, 30)
     assert len(results) == 32 and not any(result.failure for result in results)
     assert said == [
-        "warning: machine host of bad gets no more workers: 3 in a row did not start there. The "
+        "machine host of bad gets no more workers: 3 in a row did not start there. The "
         f"last said: {BAD}"
     ]
 

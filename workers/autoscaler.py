@@ -63,7 +63,7 @@ def node_types(say: Callable[[str], None]) -> list[NodeType] | None:
         text, watched = autoscaling_file(session) if _on_head() else _ask_head(session)
     except (ray.exceptions.RayError, OSError) as error:
         say(
-            "warning: the head of the cluster cannot say what an autoscaler may start, so that "
+            "the head of the cluster cannot say what an autoscaler may start, so that "
             "workers that never fit are not noticed now. Is this project installed there? "
             f"It says: {(str(error).strip() or repr(error)).splitlines()[-1]}"
         )

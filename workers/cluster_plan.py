@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from workers.labels import ACCELERATOR, NODE, could_match, matches, shown
+from workers.labels import NODE, could_match, matches, shown, with_accelerator
 from workers.limits import PoolError
 from workers.resources import (
     Machine,
@@ -106,9 +106,4 @@ def _shown(resources: Mapping[str, float], labels: Mapping[str, str]) -> str:
 
 
 def _labels(kind: NodeType) -> dict[str, str]:
-    """The labels of a kind of machine, with the accelerator that its resources name."""
-    given = dict(kind.labels)
-    for name in kind.resources or {}:
-        if name.startswith("accelerator_type:"):
-            given.setdefault(ACCELERATOR, name.partition(":")[2])
-    return given
+    return with_accelerator(kind.labels, kind.resources or {})

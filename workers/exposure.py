@@ -62,7 +62,7 @@ class Token:
 
 def token_of(environment: Mapping[str, str]) -> Token:
     """How Ray's token is set; Ray takes RAY_AUTH_TOKEN before a file."""
-    if environment.get("RAY_AUTH_MODE") != "token":
+    if environment.get("RAY_AUTH_MODE", "").lower() != "token":
         return Token(False, "RAY_AUTH_MODE is not 'token'; set it before 'ray start --head'", True)
     if environment.get("RAY_AUTH_TOKEN"):
         return Token(True, "RAY_AUTH_TOKEN is set", True)

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from workers.tasks.base import Task
 
 
-def say_on_stderr(text: str) -> None:
-    """A line for the user, in place of a line of progress that may stand there."""
-    start = "\r\x1b[K" if sys.stderr.isatty() else ""
-    print(f"{start}{text}", file=sys.stderr, flush=True)
+def _on_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def open_pool(
@@ -32,7 +30,7 @@ def open_pool(
     evaluator: str = EVALUATOR,
     at_most: int | None = None,
     labels: Mapping[str, str] | None = None,
-    say: Callable[[str], None] = say_on_stderr,
+    say: Callable[[str], None] = _on_stderr,
 ) -> Pool:
     """Open a pool; ``close`` it in any case.
 

@@ -307,7 +307,7 @@ class RayPool:
         if self._room is not None:
             for loss in self._starts.shun():
                 self._room.say(
-                    f"warning: machine {self._watch.name_of(loss.node)} gets no more workers: "
+                    f"machine {self._watch.name_of(loss.node)} gets no more workers: "
                     f"{START_ATTEMPTS} in a row did not start there. The last said: {loss.why}"
                 )
             fitting = [m.node for m in machines() if matches(m.labels, self._room.labels)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from evo_nas.cluster.launcher import image_problems
+from evo_nas.cluster.launcher import image_problems, table_of_texts
 from evo_nas.cluster.room import Machines
 from evo_nas.record.paths import stays
 
@@ -66,8 +66,16 @@ def machines_of(manifest: Mapping[str, Any]) -> list[Machines]:
         count = group.get("maxReplicas") if scales else group.get("replicas", 1)
         resources = {"CPU": _cpus(group), "GPU": _gpus(group)}
         if resources["CPU"] is not None and type(count) is int:
-            found.append(Machines(name, count, {k: v for k, v in resources.items() if v}))
+            has = {k: v for k, v in resources.items() if v}
+            found.append(Machines(name, count, has, _labels(group)))
     return found
+
+
+def _labels(group: Mapping[str, Any]) -> dict[str, str]:
+    """Ray's labels of a pod: of its group, and ``a=b,c=d`` of its `ray start`."""
+    text = str(_table(group.get("rayStartParams")).get("labels", ""))
+    pairs = (pair.partition("=") for pair in text.split(",") if pair)
+    return table_of_texts(group.get("labels")) | {key.strip(): value for key, _, value in pairs}
 
 
 def _job(spec: Mapping[str, Any]) -> Iterator[str]:

@@ -45,12 +45,23 @@ def machines_of(config: Mapping[str, Any]) -> list[Machines]:
     if is_local(config):
         return []
     return [
-        Machines(name, most if type(most := node.get("max_workers")) is int else None, resources)
+        Machines(
+            name,
+            most if type(most := node.get("max_workers")) is int else None,
+            resources,
+            table_of_texts(node.get("labels")),
+        )
         for name, node in types_of(config).items()
         if name != config.get("head_node_type")
         and isinstance(resources := node.get("resources"), Mapping)
         and resources
     ]
+
+
+def table_of_texts(given: object) -> dict[str, str]:
+    """Labels as Ray has them; what is no table has none, and Ray's validator says so."""
+    items = given.items() if isinstance(given, Mapping) else ()
+    return {str(key): str(value) for key, value in items}
 
 
 def types_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

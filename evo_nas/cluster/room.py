@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from evo_nas.config_tables import WorkersConfig
+from workers.labels import could_match, shown, with_accelerator
 from workers.limits import PoolError
 from workers.resources import plan
 
@@ -19,11 +20,13 @@ class Machines:
         name: Of the kind.
         count: How many there may be; None if only the cluster's limit holds.
         resources: What each has, by Ray's names (``CPU``, ``GPU``).
+        labels: The labels it is started with.
     """
 
     name: str
     count: int | None
     resources: Mapping[str, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def room_problems(
@@ -44,6 +47,15 @@ def room_problems(
         return
     if not kinds:
         return
+    fitting = [kind for kind in kinds if could_match(_labels(kind), workers.labels)]
+    if not fitting:
+        there = ", ".join(f"{kind.name}: {shown(_labels(kind)) or 'none'}" for kind in kinds)
+        yield (
+            f"[workers] labels wants machines with {shown(workers.labels)}, but no machine of the "
+            f"file has these labels ({there}). Change the labels here or there."
+        )
+        return
+    kinds = fitting
     if workers.workers_per_gpu > 1 and not any(kind.resources.get("GPU") for kind in kinds):
         yield (
             f"[workers] workers_per_gpu is {workers.workers_per_gpu}, but no machine of the file "
@@ -54,6 +66,10 @@ def room_problems(
         plan(workers.workers, _largest(kinds, limit, workers), workers.workers_per_gpu)
     except PoolError as error:
         yield f"[workers] asks for what no machines of the file hold: {error}"
+
+
+def _labels(kind: Machines) -> dict[str, str]:
+    return with_accelerator(kind.labels, kind.resources)
 
 
 def _largest(
