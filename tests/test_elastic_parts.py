@@ -21,7 +21,7 @@ from workers.limits import Limits, PoolError
 from workers.losses import Loss, Losses
 from workers.open_pool import open_pool
 from workers.pairing import pairs
-from workers.resources import Machine, NodeType, Plan
+from workers.resources import Machine, NodeType, Plan, Wanted
 from workers.slot import Job, Slot
 from workers.surplus import least_busy_last, surplus
 from workers.waiting import why_waiting
@@ -113,24 +113,30 @@ def test_labels_without_a_cluster_are_refused() -> None:
 
 
 def test_without_a_number_a_cluster_gets_the_workers_that_fit_now() -> None:
-    assert plan_on_cluster(None, [HEAD, SMALL], []) == (Plan(4, 1.0, 0.0), 4)
-    assert plan_on_cluster(None, [HEAD, SMALL], [], at_most=3) == (Plan(3, 1.0, 0.0), 3)
-    assert plan_on_cluster(None, [HEAD, SMALL, GPU], [], 2) == (Plan(4, 1.0, 0.5), 4)
+    assert plan_on_cluster(Wanted(None), [HEAD, SMALL], []) == (Plan(4, 1.0, 0.0), 4)
+    assert plan_on_cluster(Wanted(None, at_most=3), [HEAD, SMALL], []) == (Plan(3, 1.0, 0.0), 3)
+    assert plan_on_cluster(Wanted(None, 2), [HEAD, SMALL, GPU], []) == (Plan(4, 1.0, 0.5), 4)
 
 
 def test_a_cluster_may_be_asked_for_more_than_fit_now() -> None:
-    assert plan_on_cluster(9, [HEAD, SMALL], []) == (Plan(9, 1.0, 0.0), 4)
-    assert plan_on_cluster(9, [HEAD], [L4], 2) == (Plan(9, 1.0, 0.5), 0)
-    assert plan_on_cluster(9, [HEAD], None) == (Plan(9, 1.0, 0.0), 0)
+    assert plan_on_cluster(Wanted(9), [HEAD, SMALL], []) == (Plan(9, 1.0, 0.0), 4)
+    assert plan_on_cluster(Wanted(9, 2), [HEAD], [L4]) == (Plan(9, 1.0, 0.5), 0)
+    assert plan_on_cluster(Wanted(9), [HEAD], None) == (Plan(9, 1.0, 0.0), 0)
     unknown = replace(L4, resources=None)
-    assert plan_on_cluster(9, [HEAD], [unknown]) == (Plan(9, 1.0, 0.0), 0)
+    assert plan_on_cluster(Wanted(9), [HEAD], [unknown]) == (Plan(9, 1.0, 0.0), 0)
 
 
 def test_labels_decide_which_machines_count() -> None:
     north, l4 = {"zone": "north"}, {ACCELERATOR: "L4"}
-    assert plan_on_cluster(None, [HEAD, SMALL, GPU], [], labels=north) == (Plan(4, 1.0, 0.0), 4)
-    assert plan_on_cluster(None, [HEAD, SMALL, GPU], [], labels=l4) == (Plan(2, 1.0, 1.0), 2)
-    assert plan_on_cluster(3, [HEAD, SMALL], [T4, L4], labels=l4) == (Plan(3, 1.0, 1.0), 0)
+    assert plan_on_cluster(Wanted(None, labels=north), [HEAD, SMALL, GPU], []) == (
+        Plan(4, 1.0, 0.0),
+        4,
+    )
+    assert plan_on_cluster(Wanted(None, labels=l4), [HEAD, SMALL, GPU], []) == (
+        Plan(2, 1.0, 1.0),
+        2,
+    )
+    assert plan_on_cluster(Wanted(3, labels=l4), [HEAD, SMALL], [T4, L4]) == (Plan(3, 1.0, 1.0), 0)
 
 
 def test_what_no_kind_of_machine_could_hold_is_refused_with_the_largest() -> None:
@@ -142,21 +148,19 @@ def test_what_no_kind_of_machine_could_hold_is_refused_with_the_largest() -> Non
         r"Other labels in \[workers\], or other machines are needed",
     ):
         plan_on_cluster(
-            4,
+            Wanted(4, 2, labels={ACCELERATOR: "L4"}),
             [HEAD, Machine("alone", {"GPU": 1.0}, {ACCELERATOR: "L4"})],
             [T4],
-            2,
-            labels={ACCELERATOR: "L4"},
         )
     with pytest.raises(PoolError, match=r"1 CPU and 1 GPU; .* GPUs and no labels"):
-        plan_on_cluster(1, [HEAD], [NodeType("odd", {"GPU": 1.0}, {}, 5)])
+        plan_on_cluster(Wanted(1), [HEAD], [NodeType("odd", {"GPU": 1.0}, {}, 5)])
     with pytest.raises(PoolError, match="at most 0 of them"):
-        plan_on_cluster(1, [HEAD], [replace(L4, most=0)])
+        plan_on_cluster(Wanted(1), [HEAD], [replace(L4, most=0)])
 
 
 def test_nothing_to_count_by_is_an_error_that_asks_for_a_number() -> None:
     with pytest.raises(PoolError, match="Say with --workers how many the cluster is to make room"):
-        plan_on_cluster(None, [HEAD], [L4])
+        plan_on_cluster(Wanted(None), [HEAD], [L4])
 
 
 def test_the_file_of_an_autoscaler_gives_its_kinds_of_machines() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from workers.evaluator import EVALUATOR
 from workers.exposure import protect
 from workers.limits import Limits, Pool, PoolError
+from workers.resources import Wanted
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -68,14 +69,11 @@ def open_pool(
     from workers.opening import open_ray_pool
 
     return open_ray_pool(
-        workers,
+        Wanted(workers, workers_per_gpu, at_most, labels or {}),
         task,
         limits,
-        address,
-        workers_per_gpu,
-        dashboard,
-        evaluator,
-        at_most,
-        labels,
+        address=address,
+        dashboard=dashboard,
+        evaluator=evaluator,
         say=say,
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from workers import runtime
 from workers.autoscaler import node_types
 from workers.cluster_plan import plan_on_cluster
-from workers.evaluator import EVALUATOR
 from workers.exposure import (
     descendants,
     is_loopback,
@@ -21,7 +20,7 @@ from workers.exposure import (
 )
 from workers.limits import Limits, PoolError
 from workers.pool import RayPool
-from workers.resources import plan
+from workers.resources import Wanted, plan
 from workers.waiting import WaitingRoom
 from workers.watch import machines
 
@@ -30,38 +29,32 @@ if TYPE_CHECKING:
 
 
 def open_ray_pool(
-    workers: int | None,
+    wanted: Wanted,
     task: Task,
     limits: Limits,
-    address: str = "local",
-    workers_per_gpu: int = 1,
-    dashboard: bool = False,
-    evaluator: str = EVALUATOR,
-    at_most: int | None = None,
-    labels: Mapping[str, str] | None = None,
     *,
+    address: str,
+    dashboard: bool,
+    evaluator: str,
     say: Callable[[str], None],
 ) -> RayPool:
     """Connect to Ray, or start one, and open a pool on it: see `workers.open_pool.open_pool`."""
-    if address == "local" and labels:
+    if address == "local" and wanted.labels:
         raise PoolError(
             "labels choose among the machines of a cluster, but the address is 'local'. Leave "
             "them out, or give the cluster's --address."
         )
-    started = runtime.start(address, workers=workers, dashboard=dashboard)
+    started = runtime.start(address, workers=wanted.workers, dashboard=dashboard)
     try:
         if started and (text := _exposed(address)) is not None:
             say(text)
         room = None
         if address == "local":
-            nodes = [machine.resources for machine in machines()]
-            asked = plan(workers, nodes, workers_per_gpu, at_most)
+            asked = plan(wanted, [machine.resources for machine in machines()])
         else:
             types = node_types(say)
-            asked, now = plan_on_cluster(
-                workers, machines(), types, workers_per_gpu, at_most, labels
-            )
-            room = WaitingRoom(asked, labels or {}, types != [], say)
+            asked, now = plan_on_cluster(wanted, machines(), types)
+            room = WaitingRoom(asked, wanted.labels, types != [], say)
             if now < asked.workers:
                 say(
                     f"{asked.workers} workers are asked for, and there is room for {now} now; the "

@@ -382,6 +382,6 @@ def _stored(task: Task) -> list[Any]:
         ) from error
     except (ObjectStoreFullError, OutOfDiskError) as error:
         raise PoolError(
-            f"the task does not fit into Ray's memory for data: {error}. Give Ray more (ray start "
-            "--object-store-memory), use less data, or --workers 0."
+            f"the task does not fit into Ray's memory for data: {str(error).splitlines()[0]}. Give "
+            "Ray more (ray start --object-store-memory), use less data, or --workers 0."
         ) from error

@@ -9,7 +9,7 @@ from typing import Any
 from evo_nas.config_tables import WorkersConfig
 from workers.labels import could_match, shown, with_accelerator
 from workers.limits import PoolError
-from workers.resources import plan
+from workers.resources import Wanted, plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ def room_problems(
         )
         return
     try:
-        plan(workers.workers, _largest(kinds, limit, workers), workers.workers_per_gpu)
+        wanted = Wanted(workers.workers, workers.workers_per_gpu)
+        plan(wanted, _largest(kinds, limit, workers))
     except PoolError as error:
         yield f"[workers] asks for what no machines of the file hold: {error}"
 
