@@ -308,7 +308,8 @@ class RayPool:
             for loss in self._starts.shun():
                 self._room.say(
                     f"machine {self._watch.name_of(loss.node)} gets no more workers: "
-                    f"{START_ATTEMPTS} in a row did not start there. The last said: {loss.why}"
+                    f"{START_ATTEMPTS} in a row did not start there. The last said: "
+                    f"{loss.why.splitlines()[0]}"
                 )
             fitting = [m.node for m in machines() if matches(m.labels, self._room.labels)]
             if not self._starts.are_vain(fitting) or any(map(self._may_work, self._slots)):
