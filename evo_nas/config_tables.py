@@ -136,6 +136,7 @@ class WorkersConfig:
             ``{"ray.io/accelerator-type" = "L4"}``; see `workers.labels`.
         evaluation_seconds: Time limit of one evaluation; None for none.
         stall_seconds: A worker without a sign of life for so long is replaced.
+        start_seconds: How long a worker may take to be ready, from when there is room for it.
         attempts: How often a request is tried whose worker dies or stalls, before that counts
             as its failure.
         machines: How many machines may go down under a request before that counts as its failure.
@@ -154,6 +155,7 @@ class WorkersConfig:
     labels: dict[str, str] = field(default_factory=dict)
     evaluation_seconds: float | None = None
     stall_seconds: float = 300.0
+    start_seconds: float = 300.0
     attempts: int = 3
     machines: int = 10
     idle_seconds: float = 60.0
@@ -288,6 +290,7 @@ RANGES: Mapping[str, Range] = {
     "workers_per_gpu": _SOME,
     "evaluation_seconds": _SECONDS,
     "stall_seconds": _SECONDS,
+    "start_seconds": _SECONDS,
     "attempts": _SOME,
     "machines": _SOME,
     "idle_seconds": _SECONDS,

@@ -173,7 +173,7 @@ def _session(command: str, config: SearchConfig, record: Record, task: Task) -> 
     with (
         Interrupt() as interrupt,
         logged_session(directory, command, config) as session,
-        pool_of(config, task) as pool,
+        pool_of(config, task, session.warn) as pool,
     ):
         watch = watch_of(session, config, directory)
         for warning in record.warnings:

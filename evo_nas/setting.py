@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,8 +41,14 @@ def load_same_data(config: SearchConfig, header: Header) -> Task:
 
 
 @contextmanager
-def pool_of(config: SearchConfig, task: Task) -> Iterator[Pool]:
-    """The pool a configuration asks for, closed at the end whatever happens."""
+def pool_of(config: SearchConfig, task: Task, warn: Callable[[str], None]) -> Iterator[Pool]:
+    """The pool a configuration asks for, closed at the end whatever happens.
+
+    Args:
+        config: The configuration.
+        task: What workers train for.
+        warn: Takes what the user should know of the workers, as it happens.
+    """
     from workers.open_pool import open_pool
 
     workers, evolution = config.workers, config.evolution
@@ -53,6 +59,7 @@ def pool_of(config: SearchConfig, task: Task) -> Iterator[Pool]:
             workers.evaluation_seconds,
             workers.stall_seconds,
             workers.attempts,
+            workers.start_seconds,
             machines=workers.machines,
             idle_seconds=workers.idle_seconds,
         ),
@@ -61,6 +68,7 @@ def pool_of(config: SearchConfig, task: Task) -> Iterator[Pool]:
         dashboard=workers.dashboard,
         at_most=evolution.lag if evolution.deterministic else None,
         labels=workers.labels,
+        say=warn,
     )
     try:
         yield pool

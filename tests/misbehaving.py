@@ -151,7 +151,6 @@ def loses_workers(request: Request, task: Any, argument: str) -> Iterator[Any]:
     attempt = noted(Path(directory))
     if attempt < int(number):
         yield Progress(request.birth, 4, 10, 1.0)
-        time.sleep(0.3)  # for the report to get out
         names = ways.split(",")
         WAYS[names[attempt % len(names)]]()
     yield good(request, str(os.getpid()))
@@ -159,11 +158,16 @@ def loses_workers(request: Request, task: Any, argument: str) -> Iterator[Any]:
 
 @behaviour
 def takes_its_machine_down(request: Request, task: Any, argument: str) -> Iterator[Any]:
-    """So many machines, by killing what is the machine to Ray; notes each in a directory."""
+    """So many machines, by killing what is the machine to Ray; notes each in a directory.
+
+    Waits for a file ``seen0``, ``seen1``, ...: that somebody has seen the report.
+    """
     number, directory = argument.split("|")
-    if noted(Path(directory)) < int(number):
+    attempt = noted(Path(directory))
+    if attempt < int(number):
         yield Progress(request.birth, 4, 10, 1.0)
-        time.sleep(0.3)  # for the report to get out
+        while not (Path(directory) / f"seen{attempt}").exists():
+            time.sleep(0.02)
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(600)
     yield good(request, str(os.getpid()))

@@ -64,6 +64,13 @@ def settled(pool: Pool, requests: list[Request]) -> list[Result]:
     return sorted(results, key=lambda result: result.birth)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def wait_until_all_are_ready(pool: Pool) -> None:
     """Every worker of the pool has answered: they hold their part of the machine from now on."""
     met: set[str] = set()

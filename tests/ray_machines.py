@@ -45,6 +45,11 @@ class Machine:
         """Ray's own process on it dies; its workers notice."""
         os.kill(self.raylet(), signal.SIGKILL)
 
+    def stop(self) -> None:
+        """All of its processes stand still, as when it is cut off; ``vanish`` ends it."""
+        for pid in processes_of_session(self.process.pid):
+            os.kill(pid, signal.SIGSTOP)
+
     def vanish(self) -> None:
         """All of its processes end at once, as when a machine is taken away."""
         for pid in [self.process.pid, *processes_of_session(self.process.pid)]:
@@ -73,12 +78,12 @@ class Machines:
     address: str
     others: list[Machine] = field(default_factory=list)
 
-    def add(self, cpus: int = 1, gpus: int = 0, labels: str = "") -> Machine:
+    def add(self, cpus: int = 1, gpus: int = 0, labels: str = "", **environment: str) -> Machine:
         """Start a machine, one at a time, or Ray stumbles; ``labels`` as ``a=b,c=d``."""
         name = f"machine{len(self.others)}"
         command = [f"--address={self.address}", f"--num-cpus={cpus}", f"--num-gpus={gpus}"]
         command += [f"--labels={labels}"] if labels else []
-        machine = _started(name, command, self.folder, self.environment)
+        machine = _started(name, command, self.folder, {**self.environment, **environment})
         self.others.append(machine)
         _wait_for(machine, self.folder / f"{name}.log", "Ray runtime started")
         return machine

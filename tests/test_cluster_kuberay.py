@@ -300,11 +300,18 @@ def test_a_search_that_no_pods_hold_is_noticed(
     assert all(said in problem for problem in found), found
 
 
-def test_labels_of_pods_are_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(*GROUP, "labels", to={"tier": "gold"}),
+        put(*GROUP, "rayStartParams", to={"labels": "zone=north, tier=gold"}),
+    ],
+)
+def test_labels_of_pods_are_told_apart(tmp_path: Path, change: Change) -> None:
     manifest = read(NAME)
     search = _search(1, tier="gold")
     assert len(problems(tmp_path, manifest, search=search)) == 1
-    put(*GROUP, "labels", to={"tier": "gold"})(manifest)
+    change(manifest)
     assert problems(tmp_path, manifest, search=search) == []
 
 

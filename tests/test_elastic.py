@@ -219,8 +219,17 @@ def test_a_candidate_that_takes_machines_down_again_and_again_is_given_up(
         add()
     pool = opened(Limits(attempts=1, machines=2), workers=1)
     pool.submit(asked(f"takes_its_machine_down:9|{tmp_path}"))
-    (lost,) = polled(pool, lambda so_far: bool(so_far))
-    assert kind(lost) == "worker_lost" and len(list(tmp_path.iterdir())) == 2
+
+    def attempts() -> int:
+        return sum(entry.name.isdigit() for entry in tmp_path.iterdir())
+
+    def given_up(so_far: list[Result]) -> bool:
+        if any(progress.step == 4 for progress in pool.running()):
+            (tmp_path / f"seen{attempts() - 1}").touch()
+        return bool(so_far)
+
+    (lost,) = polled(pool, given_up)
+    assert kind(lost) == "worker_lost" and attempts() == 2
     assert message(lost).startswith("2 machines went down under it; the last, with worker-")
     assert "node has died" in message(lost)
     assert (lost.curve, lost.steps) == (((4, 1.0),), 4)
@@ -243,6 +252,23 @@ def test_a_candidate_that_kills_its_workers_is_given_up_on_a_cluster_too(
     assert kind(deadly) == "worker_lost" and kind(fine) == "ok"
     assert message(deadly).startswith("2 workers died over it; the last, worker-")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_machine_on_which_no_worker_starts_is_left_alone(
+    cluster: Machines,
+    add: Callable[..., Machine],
+    opened: Opener,
+    said: list[str],
+) -> None:
+    bad = add(cpus=2, PYTHONPATH="/nowhere")
+    good = add(cpus=2)
+    pool = opened(workers=4)
+    results = settled(pool, [asked("takes:2", birth) for birth in range(8)])
+    assert {kind(r) for r in results} == {"ok"}
+    assert {r.engine for r in results} <= pids_on(good)
+    (warned,) = [text for text in said if "gets no more workers" in text]
+    assert warned.startswith(f"machine {bad.name} gets no more workers: 3 in a row did not start")
+    assert warned.endswith("The last said: ModuleNotFoundError: No module named 'misbehaving'")
 
 
 def test_workers_that_do_not_fit_wait_and_say_why_once(

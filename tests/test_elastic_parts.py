@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from misbehaving import asked
 
 from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig, WorkersConfig
+from evo_nas.setting import pool_of
 from workers.autoscaler import Outlook, autoscaling_file, read_types
 from workers.cluster_plan import plan_on_cluster
 from workers.evaluator import nothing_yet
@@ -19,7 +21,7 @@ from workers.limits import Limits, PoolError
 from workers.losses import Loss, Losses
 from workers.open_pool import open_pool
 from workers.pairing import pairs
-from workers.resources import Machine, NodeType, Plan
+from workers.resources import Machine, NodeType, Plan, Wanted
 from workers.slot import Job, Slot
 from workers.surplus import least_busy_last, surplus
 from workers.waiting import why_waiting
@@ -81,30 +83,60 @@ def test_labels_travel_with_the_configuration() -> None:
     check(labels)
 
 
+def test_all_that_a_configuration_says_of_workers_reaches_the_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[tuple[Any, ...]] = []
+
+    def open_pool(workers: int, task: Any, limits: Limits, **more: Any) -> Any:
+        opened.append((workers, limits, more))
+        return closing
+
+    closing = SimpleNamespace(close=lambda: opened.append(("closed",)))
+    monkeypatch.setattr("workers.open_pool.open_pool", open_pool)
+    said: list[str] = []
+    times = {"evaluation_seconds": 1.0, "stall_seconds": 2.0, "start_seconds": 3.0}
+    counts = {"attempts": 4, "machines": 5, "idle_seconds": 6.0}
+    where: dict[str, Any] = {"address": "head:1", "labels": {"kind": "L4"}, "workers_per_gpu": 7}
+    workers = WorkersConfig(workers=8, **times, **counts, **where)  # type: ignore[arg-type]
+    task: Any = None
+    with pool_of(SearchConfig(workers=workers), task, said.append) as pool:
+        assert pool is closing
+    (number, limits, more), ended = opened
+    assert (number, limits, ended) == (8, Limits(**times, **counts), ("closed",))  # type: ignore[arg-type]
+    assert more == where | {"dashboard": False, "at_most": None, "say": said.append}
+
+
 def test_labels_without_a_cluster_are_refused() -> None:
     with pytest.raises(PoolError, match="labels choose among the machines of a cluster, but the a"):
         open_pool(1, None, Limits(), labels={"kind": "L4"})  # type: ignore[arg-type]
 
 
 def test_without_a_number_a_cluster_gets_the_workers_that_fit_now() -> None:
-    assert plan_on_cluster(None, [HEAD, SMALL], []) == (Plan(4, 1.0, 0.0), 4)
-    assert plan_on_cluster(None, [HEAD, SMALL], [], at_most=3) == (Plan(3, 1.0, 0.0), 3)
-    assert plan_on_cluster(None, [HEAD, SMALL, GPU], [], 2) == (Plan(4, 1.0, 0.5), 4)
+    assert plan_on_cluster(Wanted(None), [HEAD, SMALL], []) == (Plan(4, 1.0, 0.0), 4)
+    assert plan_on_cluster(Wanted(None, at_most=3), [HEAD, SMALL], []) == (Plan(3, 1.0, 0.0), 3)
+    assert plan_on_cluster(Wanted(None, 2), [HEAD, SMALL, GPU], []) == (Plan(4, 1.0, 0.5), 4)
 
 
 def test_a_cluster_may_be_asked_for_more_than_fit_now() -> None:
-    assert plan_on_cluster(9, [HEAD, SMALL], []) == (Plan(9, 1.0, 0.0), 4)
-    assert plan_on_cluster(9, [HEAD], [L4], 2) == (Plan(9, 1.0, 0.5), 0)
-    assert plan_on_cluster(9, [HEAD], None) == (Plan(9, 1.0, 0.0), 0)
+    assert plan_on_cluster(Wanted(9), [HEAD, SMALL], []) == (Plan(9, 1.0, 0.0), 4)
+    assert plan_on_cluster(Wanted(9, 2), [HEAD], [L4]) == (Plan(9, 1.0, 0.5), 0)
+    assert plan_on_cluster(Wanted(9), [HEAD], None) == (Plan(9, 1.0, 0.0), 0)
     unknown = replace(L4, resources=None)
-    assert plan_on_cluster(9, [HEAD], [unknown]) == (Plan(9, 1.0, 0.0), 0)
+    assert plan_on_cluster(Wanted(9), [HEAD], [unknown]) == (Plan(9, 1.0, 0.0), 0)
 
 
 def test_labels_decide_which_machines_count() -> None:
     north, l4 = {"zone": "north"}, {ACCELERATOR: "L4"}
-    assert plan_on_cluster(None, [HEAD, SMALL, GPU], [], labels=north) == (Plan(4, 1.0, 0.0), 4)
-    assert plan_on_cluster(None, [HEAD, SMALL, GPU], [], labels=l4) == (Plan(2, 1.0, 1.0), 2)
-    assert plan_on_cluster(3, [HEAD, SMALL], [T4, L4], labels=l4) == (Plan(3, 1.0, 1.0), 0)
+    assert plan_on_cluster(Wanted(None, labels=north), [HEAD, SMALL, GPU], []) == (
+        Plan(4, 1.0, 0.0),
+        4,
+    )
+    assert plan_on_cluster(Wanted(None, labels=l4), [HEAD, SMALL, GPU], []) == (
+        Plan(2, 1.0, 1.0),
+        2,
+    )
+    assert plan_on_cluster(Wanted(3, labels=l4), [HEAD, SMALL], [T4, L4]) == (Plan(3, 1.0, 1.0), 0)
 
 
 def test_what_no_kind_of_machine_could_hold_is_refused_with_the_largest() -> None:
@@ -116,21 +148,19 @@ def test_what_no_kind_of_machine_could_hold_is_refused_with_the_largest() -> Non
         r"Other labels in \[workers\], or other machines are needed",
     ):
         plan_on_cluster(
-            4,
+            Wanted(4, 2, labels={ACCELERATOR: "L4"}),
             [HEAD, Machine("alone", {"GPU": 1.0}, {ACCELERATOR: "L4"})],
             [T4],
-            2,
-            labels={ACCELERATOR: "L4"},
         )
     with pytest.raises(PoolError, match=r"1 CPU and 1 GPU; .* GPUs and no labels"):
-        plan_on_cluster(1, [HEAD], [NodeType("odd", {"GPU": 1.0}, {}, 5)])
+        plan_on_cluster(Wanted(1), [HEAD], [NodeType("odd", {"GPU": 1.0}, {}, 5)])
     with pytest.raises(PoolError, match="at most 0 of them"):
-        plan_on_cluster(1, [HEAD], [replace(L4, most=0)])
+        plan_on_cluster(Wanted(1), [HEAD], [replace(L4, most=0)])
 
 
 def test_nothing_to_count_by_is_an_error_that_asks_for_a_number() -> None:
     with pytest.raises(PoolError, match="Say with --workers how many the cluster is to make room"):
-        plan_on_cluster(None, [HEAD], [L4])
+        plan_on_cluster(Wanted(None), [HEAD], [L4])
 
 
 def test_the_file_of_an_autoscaler_gives_its_kinds_of_machines() -> None:
@@ -198,12 +228,12 @@ def test_losses_are_each_in_one_place() -> None:
 def slot(number: int, node: str = "", busy: bool = False, ready: bool = True) -> Slot:
     job = Job(asked("behaves"), nothing_yet(asked("behaves"))) if busy else None
     starting = None if ready else object()
-    return Slot(number, None, 0.0, starting, f"worker-{number}", job, node=node)
+    return Slot(None, 0.0, starting, f"worker-{number}", job, node=node)
 
 
 def test_work_goes_to_machines_that_are_busy_anyway() -> None:
     slots = [slot(0, "a"), slot(1, "b"), slot(2, "b", busy=True), slot(3, "c")]
-    assert [s.number for s in least_busy_last([slots[0], slots[1]], slots)] == [1, 0]
+    assert least_busy_last([slots[0], slots[1]], slots) == [slots[1], slots[0]]
 
 
 def test_candidates_that_often_lose_machines_together_are_kept_apart() -> None:
@@ -222,7 +252,7 @@ def test_surplus_workers_end_after_a_while_those_that_wait_for_room_first() -> N
     slots = [slot(0, "a"), slot(1, "b"), slot(2, "b", busy=True), slot(3, ready=False)]
 
     def ended(todo: int, now: float) -> list[int]:
-        return sorted(s.number for s in surplus(slots, todo, now, idle_seconds=10))
+        return sorted(slots.index(s) for s in surplus(slots, todo, now, idle_seconds=10))
 
     assert ended(1, 100) == []
     assert ended(1, 109) == []

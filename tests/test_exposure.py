@@ -18,10 +18,14 @@ from workers.exposure import (
     descendants,
     is_loopback,
     listeners,
+    listeners_at,
     protect,
+    takes_anyone,
     token_of,
     warning,
 )
+from workers.limits import Limits, PoolError
+from workers.open_pool import open_pool
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret"}
 
@@ -77,6 +81,74 @@ def test_a_real_head_listens_to_all_interfaces_and_its_token_is_what_protects_it
         Path(head.environment["RAY_AUTH_TOKEN_PATH"]).chmod(0o644)
         said = warning(head.address, head.environment, found)
         assert said is not None and said.endswith("has mode 0644, which must be 0600.")
+        assert not takes_anyone(head.address)
+    with running_head(1, RAY_AUTH_MODE="disabled") as head:
+        assert takes_anyone(head.address)
+        assert any(each.reachable for each in listeners_at(int(head.address.rpartition(":")[2])))
+
+
+def opened_at(head: str, monkeypatch: pytest.MonkeyPatch, **environment: str) -> list[str]:
+    """What is said when a pool joins a cluster at an address, and finds no machine there."""
+    said: list[str] = []
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    stopped: list[bool] = []
+    monkeypatch.setattr("workers.runtime.start", lambda *given, **more: True)
+    monkeypatch.setattr("workers.runtime.stop", lambda: stopped.append(True))
+    monkeypatch.setattr("workers.runtime.address", lambda: head)
+    monkeypatch.setattr("workers.opening.node_types", lambda say: [])
+    monkeypatch.setattr("workers.opening.machines", list)
+    with pytest.raises(PoolError, match="the cluster has no machine"):
+        open_pool(1, None, Limits(), address=head, say=said.append)  # type: ignore[arg-type]
+    assert stopped == [True]
+    return said
+
+
+OPEN = " asks for no token, and listens to other machines "
+
+
+def test_who_joins_a_cluster_that_takes_anybody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    (said,) = opened_at("10.0.0.5:6379", monkeypatch)
+    assert said.startswith(f"the Ray cluster at 10.0.0.5:6379{OPEN}(10.0.0.5:6379): whoever")
+
+
+@pytest.mark.parametrize("anyone", [True, False])
+def test_a_token_of_our_own_does_not_hide_that_a_cluster_asks_for_none(
+    monkeypatch: pytest.MonkeyPatch, anyone: bool
+) -> None:
+    monkeypatch.setattr("workers.opening.takes_anyone", lambda address: anyone)
+    said = opened_at("10.0.0.5:6379", monkeypatch, **TOKEN)
+    assert [OPEN in text for text in said] == [True] * anyone
+
+
+def test_a_cluster_of_which_nobody_knows_whether_it_asks_for_a_token_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("workers.exposure._ASK", "raise SystemExit('it is away')")
+    (said,) = opened_at("10.0.0.5:6379", monkeypatch, **TOKEN)
+    assert said == (
+        "it cannot be found out whether the Ray cluster at 10.0.0.5:6379 asks for a token: it is "
+        "away"
+    )
+    monkeypatch.setattr("workers.exposure._ASK", "raise SystemExit('InvalidAuthToken')")
+    assert opened_at("10.0.0.5:6379", monkeypatch, **TOKEN) == []
+    monkeypatch.setattr("workers.exposure._ASK", "import os; os.environ['RAY_AUTH_TOKEN']")
+    (said,) = opened_at("10.0.0.5:6379", monkeypatch, **TOKEN)
+    assert said.endswith("KeyError: 'RAY_AUTH_TOKEN'"), "it was asked with a token"
+
+
+@pytest.mark.parametrize(("bound_to", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_head_of_this_machine_that_listens_to_others_is_told_though_joined_by_loopback(
+    monkeypatch: pytest.MonkeyPatch, bound_to: str, warned: bool
+) -> None:
+    with socket.socket() as server:
+        server.bind((bound_to, 0))
+        server.listen()
+        port = server.getsockname()[1]
+        said = opened_at(f"127.0.0.1:{port}", monkeypatch)
+    assert [OPEN + f"(0.0.0.0:{port})" in text for text in said] == [True] * warned
 
 
 @pytest.mark.parametrize(
@@ -110,7 +182,7 @@ def test_what_leads_to_this_machine_alone(host: str, alone: bool) -> None:
 
 def test_how_the_token_is_set(tmp_path: Path) -> None:
     assert not token_of({}).wanted
-    assert token_of(TOKEN).ok
+    assert token_of(TOKEN).ok and token_of({"RAY_AUTH_MODE": "TOKEN"}).wanted
     path = tmp_path / ".ray" / "auth_token"
     environment = {"RAY_AUTH_MODE": "token", "HOME": str(tmp_path)}
     assert token_of(environment).text == f"there is no token: {path} is missing"

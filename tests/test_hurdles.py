@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -43,6 +44,31 @@ def test_hurdles_that_are_passed_change_no_bit(task: Task, engine: str, training
     assert len({metric for _, metric in measured.rungs}) == 5
     assert replace(measured, seconds=0.0, rungs=()) == replace(plain, seconds=0.0)
     assert (plain.steps, plain.rungs, plain.stopped) == (60, (), False)
+
+
+def test_signs_of_life_at_every_chance_change_no_bit(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(replace(DROPPING, steps=340), (170, None), (203, None))
+    quiet: list[Progress] = []
+    plain = evaluate(asked, task, quiet.append)
+    assert all(progress.on_curve for progress in quiet)
+    monkeypatch.setattr("workers.training.SIGN_SECONDS", 0.0)
+    seen: list[Progress] = []
+
+    def look(progress: Progress) -> None:
+        torch.rand(3)
+        seen.append(progress)
+
+    shown = evaluate(asked, task, look)
+    assert replace(shown, seconds=0.0) == replace(plain, seconds=0.0)
+    assert [progress for progress in seen if progress.on_curve] == quiet
+    signs = Counter(progress.step for progress in seen if not progress.on_curve)
+    batches = len(list(task.scoring_batches("validation")))
+    # Between the reports at steps 17, 34, ..., and for each batch at the hurdles and at the end.
+    assert signs.pop(170) == batches
+    assert signs.pop(203) == signs.pop(340) + 1 == batches + 1
+    assert signs == dict.fromkeys([16 + 17 * report for report in range(20) if report != 11], 1)
 
 
 @pytest.mark.parametrize("engine", ["native", "torch"])

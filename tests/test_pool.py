@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -23,14 +25,20 @@ from pool_checks import (
     pools,
     settled,
     small_ray,
+    until,
     wait_until_all_are_ready,
 )
 
 from genomes import published
+from workers.autoscaler import node_types, outlook
 from workers.evaluator import EVALUATOR
+from workers.labels import NODE
 from workers.limits import Limits, PoolError
 from workers.messages import Request, Training
+from workers.resources import Plan
 from workers.tasks import load_task
+from workers.waiting import _unplaced
+from workers.watch import Watch, is_dead, machine_of, machines
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -143,10 +151,11 @@ def test_a_worker_killed_from_outside_is_replaced_and_its_request_tried_again(
 
 
 def test_an_idle_worker_that_dies_costs_no_result(opened: Opener) -> None:
-    pool = opened(workers=1)
+    pool = opened(Limits(attempts=1), workers=1)
     (before,) = settled(pool, [asked("behaves")])
+    actor = pool._slots[0].actor  # type: ignore[attr-defined]
     os.kill(int(before.engine), 9)
-    time.sleep(0.5)
+    until(lambda: is_dead(actor))
     (after,) = settled(pool, [asked("behaves", 1)])
     assert kind(after) == "ok" and after.engine != before.engine
 
@@ -242,9 +251,23 @@ def test_a_task_from_a_module_only_the_manager_was_told_of_reaches_the_workers(
     assert result.engine == "birdsong"
 
 
-def test_a_task_that_cannot_travel_is_refused_at_once(opened: Opener) -> None:
-    with pytest.raises(PoolError, match=r"task of type .*lock.* cannot be sent to workers") as info:
-        opened(task=threading.Lock())
+class WithoutEnd:
+    def __reduce__(self) -> Any:
+        return WithoutEnd, (WithoutEnd(),)
+
+
+class Unpicklable:
+    def __reduce__(self) -> Any:
+        raise pickle.PicklingError("it holds a file")
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [(threading.Lock(), "lock"), (WithoutEnd(), "WithoutEnd"), (Unpicklable(), "Unpicklable")],
+)
+def test_a_task_that_cannot_travel_is_refused_at_once(opened: Opener, task: Any, name: str) -> None:
+    with pytest.raises(PoolError, match=f"task of type .*{name}.* cannot be sent to") as info:
+        opened(task=task)
     assert "or use --workers 0" in str(info.value)
 
 
@@ -298,6 +321,41 @@ def test_a_worker_gives_the_same_bits_as_an_evaluation_in_process(
     assert here == there
     assert kind(here) == "ok"
     assert len(here.curve) == 5
+
+
+def test_what_ray_says_of_machines_and_of_requests_that_wait_is_understood() -> None:
+    here = ray.get_runtime_context().get_node_id()
+    said: list[str] = []
+    assert node_types(said.append) == [] == said
+    (machine,) = machines()
+    assert (machine.node, machine.resources["CPU"], machine.labels[NODE]) == (here, CORES, here)
+    watch = Watch(cluster=True)
+    watch.look()
+    assert not watch.leaves(here)
+    assert watch.name_of(here) != here and watch.name_of("unknown") == "unknown"
+
+    class Holder:
+        def answers(self) -> bool:
+            return True
+
+    holder: Any = ray.remote(Holder)
+    selector = {NODE: f"!in({'a' * 56},{'b' * 56})"}
+    holds = holder.options(num_cpus=CORES, label_selector=selector).remote()
+    waits = holder.options(num_cpus=1.0, label_selector=selector).remote()
+    try:
+        assert ray.get(holds.answers.remote(), timeout=PATIENCE)
+        asked_for = Plan(1, 1.0, 0.0)
+        until(lambda: outlook(asked_for, {}).queued == 1)
+        assert outlook(replace(asked_for, gpus=0.5), {}).queued == 0
+        assert outlook(asked_for, {"kind": "L4"}).queued == 0
+        assert outlook(asked_for, {}).free == (0.0, 0.0)
+        assert _unplaced() == {waits._actor_id.hex()}
+        assert (machine_of(holds), machine_of(waits)) == (here, "")
+        assert not is_dead(holds) and not is_dead(waits)
+    finally:
+        ray.kill(holds)
+        ray.kill(waits)
+    until(lambda: is_dead(holds) and is_dead(waits))
 
 
 def test_closing_ends_the_workers_and_leaves_a_ray_it_did_not_start(

@@ -23,6 +23,7 @@ from pool_checks import (
     pools,
     settled,
     small_ray,
+    until,
 )
 
 from workers.actor import Worker
@@ -71,13 +72,6 @@ def next_result(pool: Pool) -> Result:
         assert time.monotonic() < end, f"stuck with {pool.running()}"
     (result,) = results
     return result
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Told
 from evo_nas.record import read_events
 from evo_nas.record.reading import read_table
 from evo_nas.watching.log import LogFile, RunLog, open_log
+from evo_nas.watching.session import logged_session
 from tests.faulty_runs import Forks, begin_driven, history, killed_after, search_words
 from tests.tiny import environment, wait_for_segments
 
@@ -339,6 +341,17 @@ def test_what_is_refused_when_a_log_is_closed_is_one_warning(
     log.close()
     (warning,) = capsys.readouterr().err.splitlines()
     assert "cannot be written ([Errno 5] Input/output error)" in warning
+
+
+def test_what_is_said_of_workers_is_shown_without_acting_on_the_terminal_and_logged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "machine \x1b[2J gets no more workers.\nThe last said: no."
+    with logged_session(tmp_path, "search", SearchConfig()) as session:
+        session.warn(said)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: machine ") and "\x1b" not in line
+    assert [entry["message"] for entry in named(entries(tmp_path), "warning")] == [said]
 
 
 def test_a_session_that_writes_nothing_leaves_no_file(tmp_path: Path) -> None:

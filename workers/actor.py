@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import time
@@ -25,13 +24,11 @@ class Started:
 
     Attributes:
         name: For example ``worker-3@host``.
-        pid: Its process on that host.
         error: Why it cannot evaluate; empty if it can.
         node: The machine it is on, by Ray's identifier.
     """
 
     name: str
-    pid: int
     error: str = ""
     node: str = ""
 
@@ -53,6 +50,7 @@ class Worker:
                 import what it needs, before the evaluator's module has been imported.
             needs_gpu: Whether to refuse to evaluate without a GPU.
         """
+        node = ray.get_runtime_context().get_node_id()
         try:
             self._evaluator = load_evaluator(evaluator)
             self._task = ray.get(task[0])
@@ -60,9 +58,8 @@ class Worker:
             if needs_gpu:
                 _check_gpu()
         except Exception as error:
-            return Started(self._name, os.getpid(), tail(error))
-        node = ray.get_runtime_context().get_node_id()
-        return Started(self._name, os.getpid(), node=node)
+            return Started(self._name, tail(error), node)
+        return Started(self._name, node=node)
 
     def evaluations(self, request: Request) -> Iterator[Progress | Result | Unusable]:
         """Evaluate a request: any number of progress reports, then the result.

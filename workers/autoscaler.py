@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.core.generated import autoscaler_pb2
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from workers.labels import NODE
 from workers.limits import PoolError
-from workers.resources import NodeType
+from workers.resources import NodeType, Plan
+from workers.watch import nodes
 
 HEAD = "node:__internal_head__"
 """The resource that only the head has."""
@@ -33,7 +35,8 @@ class Outlook:
     """What a cluster is short of, and what is to come.
 
     Attributes:
-        queued: Requests for a place that wait for one, those of others included.
+        queued: Requests for a place like those of the pool that wait for one, those of others
+            included.
         free: CPUs and GPUs that nobody uses.
         starting: Machines that the autoscaler is starting, by kind.
         failed: Of how many kinds a start failed lately.
@@ -52,7 +55,7 @@ def node_types(say: Callable[[str], None]) -> list[NodeType] | None:
     runs elsewhere than on the head, or if the head cannot say, which is told.
 
     Raises:
-        PoolError: If the file is none of an autoscaler.
+        PoolError: If the file is none of an autoscaler, or the cluster has no head.
     """
     worker = ray._private.worker.global_worker
     session = str(worker.node.session_name)
@@ -60,9 +63,9 @@ def node_types(say: Callable[[str], None]) -> list[NodeType] | None:
         text, watched = autoscaling_file(session) if _on_head() else _ask_head(session)
     except (ray.exceptions.RayError, OSError) as error:
         say(
-            "warning: the head of the cluster cannot say what an autoscaler may start, so that "
+            "the head of the cluster cannot say what an autoscaler may start, so that "
             "workers that never fit are not noticed now. Is this project installed there? "
-            f"It says: {str(error).strip().splitlines()[-1]}"
+            f"It says: {(str(error).strip() or repr(error)).splitlines()[-1]}"
         )
         return None
     if text is not None:
@@ -74,9 +77,13 @@ def node_types(say: Callable[[str], None]) -> list[NodeType] | None:
 
 def _head() -> str:
     """The machine of the control plane, by Ray's identifier."""
-    list_nodes: Any = ray.nodes
-    (head,) = [n["NodeID"] for n in list_nodes() if n["Alive"] and HEAD in n["Resources"]]
-    return str(head)
+    heads = [n["NodeID"] for n in nodes() if n["Alive"] and HEAD in n["Resources"]]
+    if len(heads) != 1:
+        raise PoolError(
+            f"Ray names {len(heads)} machines as the head of the cluster, not one. Is it just "
+            "being replaced? Try again in a minute."
+        )
+    return str(heads[0])
 
 
 def _on_head() -> bool:
@@ -143,8 +150,13 @@ def read_types(text: str) -> list[NodeType]:
         ) from error
 
 
-def outlook() -> Outlook:
-    """What the cluster is short of now."""
+def outlook(asked: Plan, labels: Mapping[str, str]) -> Outlook:
+    """What the cluster is short of now.
+
+    Args:
+        asked: What each worker of the pool asks for.
+        labels: What the labels of its machine have to be.
+    """
     client = ray._private.worker.global_worker.gcs_client
     reply = autoscaler_pb2.GetClusterStatusReply.FromString(client.get_cluster_status())
     state, scaling = reply.cluster_resource_state, reply.autoscaling_state
@@ -158,7 +170,11 @@ def outlook() -> Outlook:
     starting.update(kind for _, kind, _ in report.get("pending_nodes") or ())
     failed.update(kind for _, kind in report.get("failed_nodes") or ())
     return Outlook(
-        queued=sum(each.count for each in state.pending_resource_requests),
+        queued=sum(
+            each.count
+            for each in state.pending_resource_requests
+            if _is_like(each.request, asked, labels)
+        ),
         free=(
             sum(n.available_resources.get("CPU", 0.0) for n in living),
             sum(n.available_resources.get("GPU", 0.0) for n in living),
@@ -166,6 +182,18 @@ def outlook() -> Outlook:
         starting=starting,
         failed=failed,
     )
+
+
+def _is_like(request: Any, asked: Plan, labels: Mapping[str, str]) -> bool:
+    """Whether a request for a place may be one of the pool's."""
+    wants = {name: amount for name, amount in request.resources_bundle.items() if amount}
+    keys = {each.label_key for one in request.label_selectors for each in one.label_constraints}
+    # In Ray's unit, a 10,000th.
+    return {name: round(amount, 4) for name, amount in wants.items()} == {
+        name: round(amount, 4)
+        for name, amount in (("CPU", asked.cpus), ("GPU", asked.gpus))
+        if amount
+    } and keys - {NODE} == set(labels) - {NODE}
 
 
 def _reports() -> dict[str, Any]:

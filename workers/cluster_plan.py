@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from workers.labels import ACCELERATOR, could_match, matches, shown
+from workers.labels import NODE, could_match, matches, shown, with_accelerator
 from workers.limits import PoolError
 from workers.resources import (
     Machine,
     NodeType,
     Plan,
+    Wanted,
     check_number,
     gpu_share,
     part_of_gpu,
@@ -22,23 +23,15 @@ from workers.resources import (
 
 
 def plan_on_cluster(
-    workers: int | None,
-    machines: Sequence[Machine],
-    types: Sequence[NodeType] | None,
-    workers_per_gpu: int = 1,
-    at_most: int | None = None,
-    labels: Mapping[str, str] | None = None,
+    wanted: Wanted, machines: Sequence[Machine], types: Sequence[NodeType] | None
 ) -> tuple[Plan, int]:
     """Decide on the workers to ask a cluster for.
 
     Args:
-        workers: How many; None for as many as fit now.
+        wanted: The workers; for None there are as many as fit now.
         machines: Those there are.
         types: Those an autoscaler may start; empty without an autoscaler; None if there is one
             that does not say.
-        workers_per_gpu: n workers share a GPU, each 1/n of it.
-        at_most: How many can have work, where ``workers`` is None.
-        labels: What the labels of their machines have to be; see `workers.labels`.
 
     Returns:
         The plan, and for how many of them there is room now.
@@ -46,13 +39,14 @@ def plan_on_cluster(
     Raises:
         PoolError: If no machine could ever hold one, or a number makes no sense.
     """
-    share, labels = gpu_share(workers_per_gpu), labels or {}
+    workers, labels = wanted.workers, wanted.labels
+    share = gpu_share(wanted.workers_per_gpu)
     check_number(workers)
     here = [m.resources for m in machines if matches(m.labels, labels)]
     later = [kind for kind in types or () if kind.most > 0 and could_match(_labels(kind), labels)]
     known = [kind.resources for kind in later if kind.resources is not None]
     gpus = any(int(each.get("GPU", 0)) for each in (*here, *known))
-    per_gpu = workers_per_gpu if gpus else None
+    per_gpu = wanted.workers_per_gpu if gpus else None
     room = sum(room_on(each, per_gpu) for each in here)
     may_come = types is None or len(known) < len(later) or any(room_on(k, per_gpu) for k in known)
     asks = _asks(per_gpu, labels)
@@ -67,8 +61,8 @@ def plan_on_cluster(
             f"no machine that could hold a worker ({asks}) is there yet, so that there is "
             "nothing to count by. Say with --workers how many the cluster is to make room for."
         )
-    wanted = min(room, at_most or room) if workers is None else workers
-    return Plan(wanted, 1.0, share if gpus else 0.0), min(room, wanted)
+    number = min(room, wanted.at_most or room) if workers is None else workers
+    return Plan(number, 1.0, share if gpus else 0.0), min(room, number)
 
 
 def _asks(per_gpu: int | None, labels: Mapping[str, str]) -> str:
@@ -101,14 +95,9 @@ def _size(resources: Mapping[str, float]) -> tuple[float, float]:
 
 def _shown(resources: Mapping[str, float], labels: Mapping[str, str]) -> str:
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    own = {key: value for key, value in labels.items() if key != "ray.io/node-id"}
+    own = {key: value for key, value in labels.items() if key != NODE}
     return f"{cpus} CPUs, {gpus} GPUs and " + (f"labels {shown(own)}" if own else "no labels")
 
 
 def _labels(kind: NodeType) -> dict[str, str]:
-    """The labels of a kind of machine, with the accelerator that its resources name."""
-    given = dict(kind.labels)
-    for name in kind.resources or {}:
-        if name.startswith("accelerator_type:"):
-            given.setdefault(ACCELERATOR, name.partition(":")[2])
-    return given
+    return with_accelerator(kind.labels, kind.resources or {})

@@ -76,7 +76,8 @@ def _run(
             if not isinstance(item, Progress):
                 return checked(request, item, worker, time.perf_counter() - started)
             steps = int(item.step)
-            yield Progress(request.birth, steps, int(item.steps), float(item.loss))
+            shown = (steps, int(item.steps), float(item.loss), bool(item.on_curve))
+            yield Progress(request.birth, *shown)
     except Exception as error:
         message = tail(error)
         if breaks_the_device(error):

@@ -2,7 +2,8 @@
 
 Whoever reaches a Ray that asks for none can run code in it. Ray's servers listen to all interfaces,
 also those of a Ray that one process starts for itself, whatever address they go by: so such a Ray
-gets a token (`protect`). Nothing here imports Ray, which reads its token once, when it is imported.
+gets a token (`protect`). Nothing here imports Ray, which reads its token once, when it is imported;
+so whether a cluster takes anybody is asked from another process.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import ipaddress
 import os
 import secrets
 import stat
+import subprocess
+import sys
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,10 @@ from pathlib import Path
 _LISTENING = "0A"
 """State of a socket in /proc/net/tcp."""
 SHOWN = 3
+ASK_SECONDS = 30.0
+"""How long a cluster may take to answer, or to refuse, who has no token."""
+_ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+"""A client asks for the cluster's identifier first."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -56,7 +63,7 @@ class Token:
 def token_of(environment: Mapping[str, str]) -> Token:
     """How Ray's token is set; Ray takes RAY_AUTH_TOKEN, then the file RAY_AUTH_TOKEN_PATH names,
     then ``~/.ray/auth_token``."""
-    if environment.get("RAY_AUTH_MODE") != "token":
+    if environment.get("RAY_AUTH_MODE", "").lower() != "token":
         return Token(False, "RAY_AUTH_MODE is not 'token'; set it before 'ray start --head'", True)
     if environment.get("RAY_AUTH_TOKEN"):
         return Token(True, "RAY_AUTH_TOKEN is set", True)
@@ -121,6 +128,38 @@ def listeners(pids: Iterable[int]) -> list[Listener]:
     return sorted(found)
 
 
+def listeners_at(port: int) -> list[Listener]:
+    """The sockets that listen at a port of this machine, whoever's they are (Linux)."""
+    known = {**_sockets("/proc/net/tcp"), **_sockets("/proc/net/tcp6")}
+    return sorted({each for each in known.values() if each.port == port})
+
+
+def takes_anyone(address: str) -> bool:
+    """Whether a cluster answers who has no token, asked from a process without one.
+
+    Args:
+        address: Of its head, as ``host:port``.
+
+    Raises:
+        OSError: If that cannot be found out; the message says why.
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH_")}
+    environment["RAY_AUTH_MODE"] = "disabled"
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK, address],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=ASK_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"no answer within {ASK_SECONDS:g} s") from error
+    if asked.returncode == 0:
+        return True
+    if "InvalidAuthToken" in asked.stderr:
+        return False
+    raise OSError((asked.stderr.strip() or f"exit code {asked.returncode}").splitlines()[-1])
+
+
 def _target(descriptor: Path) -> str:
     try:
         return os.readlink(descriptor)
@@ -160,7 +199,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def warning(
-    address: str, environment: Mapping[str, str], listening: Collection[Listener] = ()
+    address: str,
+    environment: Mapping[str, str],
+    listening: Collection[Listener] = (),
+    is_open: bool = False,
 ) -> str | None:
     """What the user should know of the Ray in use; None if nothing.
 
@@ -169,9 +211,10 @@ def warning(
         environment: Of this process. A cluster that wants a token would not have taken one
             without it.
         listening: For ``local``, and a cluster whose head is on this machine: its sockets.
+        is_open: Whether the cluster takes anybody, though this process has a token.
     """
     token = token_of(environment)
-    if token.wanted:
+    if token.wanted and not is_open:
         return None if token.ok else f"Ray's token: {token.text}."
     host, _, _ = address.rpartition(":")
     open_to_all = [f"{each.host}:{each.port}" for each in listening if each.reachable]

@@ -6,14 +6,14 @@ not trained to the end. The hurdles come with the request, so an evaluation stay
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 import torch
 
 from workers.messages import Request
 from workers.model import SequenceModel
-from workers.scoring import Diverged, measure, refuse_broken_weights
+from workers.scoring import Diverged, measured, refuse_broken_weights
 from workers.tasks.base import Task, fitness_of
 
 
@@ -50,8 +50,12 @@ def passes(fitness: float, hurdle: float | None) -> bool:
     return hurdle is None or fitness >= hurdle
 
 
-def rung_at(model: SequenceModel, task: Task, request: Request, step: int) -> Rung:
+def rung_at(
+    model: SequenceModel, task: Task, request: Request, step: int
+) -> Generator[None, None, Rung]:
     """Measure at a hurdle and leave no trace: the training goes on as if nothing had been.
+
+    Yields after each batch, and returns the rung.
 
     Raises:
         Diverged: If a weight or the metric is not finite.
@@ -60,7 +64,7 @@ def rung_at(model: SequenceModel, task: Task, request: Request, step: int) -> Ru
     refuse_broken_weights(model, where)
     with torch.random.fork_rng():  # a task's score may draw
         try:
-            metric = measure(model, task, request.part)
+            metric = yield from measured(model, task, request.part)
         except Diverged as error:
             raise Diverged(f"{error} at step {where}") from error
         finally:

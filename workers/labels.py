@@ -7,10 +7,12 @@ missing), ``in(L4,L40S)`` or ``!in(T4,P4)``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 ACCELERATOR = "ray.io/accelerator-type"
 """The label that Ray gives to a machine with GPUs by itself."""
+NODE = "ray.io/node-id"
+"""The label that Ray gives to each machine: its identifier."""
 OWN = "ray.io/"
 """Labels of this prefix may come from Ray itself, once a machine has started."""
 
@@ -48,6 +50,15 @@ def could_match(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
         (key.startswith(OWN) and key not in labels) or _fits(labels.get(key), value)
         for key, value in wanted.items()
     )
+
+
+def with_accelerator(labels: Mapping[str, str], resources: Iterable[str]) -> dict[str, str]:
+    """The labels of a kind of machine, with the accelerator that its resources (names) tell."""
+    given = dict(labels)
+    for name in resources:
+        if name.startswith("accelerator_type:"):
+            given.setdefault(ACCELERATOR, name.partition(":")[2])
+    return given
 
 
 def shown(labels: Mapping[str, str]) -> str:

@@ -20,7 +20,8 @@ class Limits:
     Attributes:
         evaluation_seconds: Time limit of one evaluation; None for none.
         stall_seconds: A worker without a sign of life for so long counts as lost, and is replaced;
-            None for never.
+            None for never. A training gives one every ten seconds, or between 16 steps and after
+            a batch that is scored if these take longer.
         attempts: How many workers may be lost over a request, whether they die, stall or break
             down, before it is settled with a failure. What loses a worker may be the machine's
             fault, so somebody else tries first; exceeding ``evaluation_seconds`` is the request's

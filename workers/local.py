@@ -85,7 +85,8 @@ class LocalPool:
                         f"with a broken device is replaced. It said:\n{item.why}"
                     )
                 self._progress = item
-                curve.append((item.step, item.loss))
+                if item.on_curve:
+                    curve.append((item.step, item.loss))
                 seconds = time.monotonic() - started
                 if limit is not None and seconds > limit:
                     message = f"the evaluation took longer than {limit:g} s."

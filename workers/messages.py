@@ -69,12 +69,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A sign of life of a running evaluation: ``step`` of ``steps`` done at training ``loss``."""
+    """A sign of life of a running evaluation: ``step`` of ``steps`` done at training ``loss``.
+
+    Attributes:
+        on_curve: Whether (step, loss) is a point of the curve; others come when time has passed.
+    """
 
     birth: int
     step: int
     steps: int
     loss: float
+    on_curve: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 from workers.evaluator import EVALUATOR
 from workers.exposure import protect
 from workers.limits import Limits, Pool, PoolError
+from workers.resources import Wanted
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
 
 
-def say_on_stderr(text: str) -> None:
-    """A line for the user, in place of a line of progress that may stand there."""
-    start = "\r\x1b[K" if sys.stderr.isatty() else ""
-    print(f"{start}{text}", file=sys.stderr, flush=True)
+def _on_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def open_pool(
@@ -32,7 +31,7 @@ def open_pool(
     evaluator: str = EVALUATOR,
     at_most: int | None = None,
     labels: Mapping[str, str] | None = None,
-    say: Callable[[str], None] = say_on_stderr,
+    say: Callable[[str], None] = _on_stderr,
 ) -> Pool:
     """Open a pool; ``close`` it in any case.
 
@@ -70,14 +69,11 @@ def open_pool(
     from workers.opening import open_ray_pool
 
     return open_ray_pool(
-        workers,
+        Wanted(workers, workers_per_gpu, at_most, labels or {}),
         task,
         limits,
-        address,
-        workers_per_gpu,
-        dashboard,
-        evaluator,
-        at_most,
-        labels,
+        address=address,
+        dashboard=dashboard,
+        evaluator=evaluator,
         say=say,
     )

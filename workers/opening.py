@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from workers import runtime
 from workers.autoscaler import node_types
 from workers.cluster_plan import plan_on_cluster
-from workers.evaluator import EVALUATOR
-from workers.exposure import descendants, listeners, warning
+from workers.exposure import (
+    descendants,
+    is_loopback,
+    listeners,
+    listeners_at,
+    takes_anyone,
+    token_of,
+    warning,
+)
 from workers.limits import Limits, PoolError
 from workers.pool import RayPool
-from workers.resources import plan
+from workers.resources import Wanted, plan
 from workers.waiting import WaitingRoom
 from workers.watch import machines
 
@@ -22,38 +29,32 @@ if TYPE_CHECKING:
 
 
 def open_ray_pool(
-    workers: int | None,
+    wanted: Wanted,
     task: Task,
     limits: Limits,
-    address: str = "local",
-    workers_per_gpu: int = 1,
-    dashboard: bool = False,
-    evaluator: str = EVALUATOR,
-    at_most: int | None = None,
-    labels: Mapping[str, str] | None = None,
     *,
+    address: str,
+    dashboard: bool,
+    evaluator: str,
     say: Callable[[str], None],
 ) -> RayPool:
     """Connect to Ray, or start one, and open a pool on it: see `workers.open_pool.open_pool`."""
-    if address == "local" and labels:
+    if address == "local" and wanted.labels:
         raise PoolError(
             "labels choose among the machines of a cluster, but the address is 'local'. Leave "
             "them out, or give the cluster's --address."
         )
-    started = runtime.start(address, workers=workers, dashboard=dashboard)
+    started = runtime.start(address, workers=wanted.workers, dashboard=dashboard)
     try:
         if started and (text := _exposed(address)) is not None:
             say(text)
         room = None
         if address == "local":
-            nodes = [machine.resources for machine in machines()]
-            asked = plan(workers, nodes, workers_per_gpu, at_most)
+            asked = plan(wanted, [machine.resources for machine in machines()])
         else:
             types = node_types(say)
-            asked, now = plan_on_cluster(
-                workers, machines(), types, workers_per_gpu, at_most, labels
-            )
-            room = WaitingRoom(asked, labels or {}, types != [], say)
+            asked, now = plan_on_cluster(wanted, machines(), types)
+            room = WaitingRoom(asked, wanted.labels, types != [], say)
             if now < asked.workers:
                 say(
                     f"{asked.workers} workers are asked for, and there is room for {now} now; the "
@@ -71,4 +72,13 @@ def _exposed(address: str) -> str | None:
     """What the user should know of who else reaches the Ray in use; None if nothing."""
     if address == "local":
         return warning(address, os.environ, listeners(descendants(os.getpid())))
-    return warning(runtime.address(), os.environ)
+    head = runtime.address()
+    host, _, port = head.rpartition(":")
+    # Ray listens to all interfaces, whatever address it goes by.
+    listening = listeners_at(int(port)) if is_loopback(host) else []
+    try:
+        # A token of our own says nothing of whether the cluster asks for it.
+        is_open = token_of(os.environ).wanted and takes_anyone(head)
+    except OSError as error:
+        return f"it cannot be found out whether the Ray cluster at {head} asks for a token: {error}"
+    return warning(head, os.environ, listening, is_open)

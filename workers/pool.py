@@ -13,29 +13,39 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable
+from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import (
+    ObjectStoreFullError,
+    OutOfDiskError,
+    OutOfMemoryError,
+    RayError,
+    RayTaskError,
+)
 
 from workers import runtime
 from workers.actor import Started, Worker
 from workers.evaluator import MESSAGE_LIMIT, nothing_yet
+from workers.labels import NODE, matches
 from workers.limits import Limits, PoolError
-from workers.losses import Blame, Fate, Loss, Losses
+from workers.losses import Blame, Fate, Loss
 from workers.messages import FailureKind, Progress, Request, Result, Unusable
 from workers.pairing import pairs
 from workers.resources import Plan
 from workers.slot import Job, Slot, cause
+from workers.starts import START_ATTEMPTS, Starts
 from workers.surplus import least_busy_last, surplus
 from workers.waiting import WaitingRoom
-from workers.watch import LOOK_SECONDS, Watch, is_preempted
+from workers.watch import LOOK_SECONDS, Watch, is_dead, is_preempted, machine_of, machines
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
 
-START_ATTEMPTS = 3
-"""After so many workers in a row that do not start, the pool gives up."""
+READ_SECONDS = 1.0
+"""For so long a poll may read on after its time, or what hundreds of workers say would keep it."""
 
 
 class RayPool:
@@ -70,16 +80,16 @@ class RayPool:
         self._room = room
         self._watch = Watch(cluster=room is not None)
         self._task = _stored(task)
-        self._actor: Any = ray.remote(Worker).options(
-            num_cpus=asked.cpus,
-            num_gpus=asked.gpus,
-            max_restarts=0,
-            max_task_retries=0,
-            runtime_env=environment,
-            label_selector=dict(room.labels) if room is not None and room.labels else None,
-        )
+        self._actor: Any = ray.remote(Worker)
+        self._options = {
+            "num_cpus": asked.cpus,
+            "num_gpus": asked.gpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "runtime_env": environment,
+        }
         self._started = 0
-        self._starts = Losses()
+        self._starts = Starts()
         self._broken: PoolError | None = None
         self._waiting: deque[Job] = deque()
         self._settled: list[Result] = []
@@ -108,21 +118,24 @@ class RayPool:
     def poll(self, timeout: float) -> list[Result]:
         """Results settled since the last poll; wakes as soon as there is one.
 
-        Returns at once if nothing was submitted.
+        Returns at once if nothing was submitted, or the pool is closed.
 
         Raises:
             PoolError: If workers do not start; results known by then are returned first.
         """
+        if self._closed:
+            return []
         deadline = time.monotonic() + timeout
         patience = timeout if self._jobs() and not self._broken else 0.0
         while True:
             ready = self._wait(min(patience, self._until_next_limit()))
             # All news first: nobody is late whose report waits to be read.
-            while ready:
+            read_until = max(deadline, time.monotonic() + READ_SECONDS)
+            while ready and time.monotonic() < read_until:
                 for slot in ready:
                     self._read(slot)
                 ready = self._wait(0)
-            self._enforce_limits()
+            self._enforce_limits(set(self._slots).difference(ready))
             if self._watch.due():
                 self._look_after_machines()
             self._give_out()
@@ -144,11 +157,13 @@ class RayPool:
         self._waiting.clear()
         if not ray.is_initialized():
             return
-        for slot in slots:
-            ray.kill(slot.actor)
-        self._task.clear()
-        if self._stops_ray:
-            runtime.stop()
+        try:
+            for slot in slots:
+                ray.kill(slot.actor)
+        finally:
+            self._task.clear()
+            if self._stops_ray:
+                runtime.stop()
 
     def _jobs(self) -> list[Job]:
         return [slot.job for slot in self._slots if slot.job is not None] + list(self._waiting)
@@ -156,10 +171,13 @@ class RayPool:
     def _new_worker(self) -> Slot:
         number = self._started
         self._started += 1
-        actor = self._actor.remote(number)
+        labels = dict(self._room.labels) if self._room is not None else {}
+        if self._starts.shunned:
+            labels.setdefault(NODE, f"!in({','.join(sorted(self._starts.shunned))})")
+        actor = self._actor.options(**self._options, label_selector=labels or None).remote(number)
         starting = actor.start.remote(self._evaluator, self._task, self._needs_gpu)
         now = time.monotonic()
-        return Slot(number, actor, now, starting, f"worker-{number}", asked=now)
+        return Slot(actor, now, starting, f"worker-{number}", asked=now)
 
     def _end(self, slot: Slot) -> None:
         ray.kill(slot.actor)
@@ -176,11 +194,15 @@ class RayPool:
             idle = least_busy_last(idle, self._slots)
         todo = [job for job in self._waiting if job.may_begin(self._limits)]
         for slot, job in pairs(idle, todo, self._slots, self._limits):
+            if is_dead(slot.actor):  # while it had nothing to do, which is nobody's fault here
+                self._replace(slot)
+                self._give_out()
+                return
             self._waiting.remove(job)
             job.curve.clear()
             stream = slot.actor.evaluations.options(num_returns="streaming")
             slot.begin(job, stream.remote(job.request), time.monotonic())
-        if self._room is not None and not self._starts.may_be(START_ATTEMPTS):
+        if self._room is not None and len(self._starts.losses.open) < START_ATTEMPTS:
             coming = sum(slot.starting is not None for slot in self._slots)
             missing = len(todo) - len(idle) - coming
             for _ in range(min(missing, self.capacity - len(self._slots))):
@@ -192,7 +214,7 @@ class RayPool:
         self._watch.look()
         self._judge()
         for slot in list(self._slots):
-            slot.leaving = slot.node in self._watch.draining or self._watch.is_gone(slot.node)
+            slot.leaving = self._watch.leaves(slot.node)
             if slot.leaving and slot.job is None:
                 self._end(slot)
         self._room.look(self._slots, self.capacity)
@@ -208,7 +230,7 @@ class RayPool:
             if (result := job.given_up(self._limits)) is not None:
                 self._waiting.remove(job)
                 self._settled.append(result)
-        self._starts.judge(self._watch.blame)
+        self._starts.losses.judge(self._watch.blame)
         self._give_up_starting()
 
     def _wait(self, seconds: float) -> list[Slot]:
@@ -229,18 +251,18 @@ class RayPool:
         # Never 0: ray.wait counts in milliseconds and would spin through the last of them.
         return max(next_end - time.monotonic(), 0.002)
 
-    def _enforce_limits(self) -> None:
+    def _enforce_limits(self, slots: Iterable[Slot]) -> None:
         now = time.monotonic()
-        for slot in list(self._slots):
+        late = [slot for slot in slots if slot.is_late(self._limits, now)]
+        if self._room is not None and any(slot.starting is not None for slot in late):
+            self._room.look(self._slots, self.capacity)  # some may but wait for room
+            late = [slot for slot in late if slot.is_late(self._limits, now)]
+        for slot in late:
             end = slot.deadline(self._limits)
-            if end is None or now < end.at:
-                continue
+            assert end is not None
             if slot.starting is not None:
-                if self._room is not None:
-                    self._room.look(self._slots, self.capacity)
-                if slot.since + self._limits.start_seconds <= now:
-                    why = f"{end.why} Is the cluster busy with something else?"
-                    self._not_started(slot, why, "own")
+                why = f"{end.why} Is the cluster busy with something else?"
+                self._not_started(slot, why, "own")
             elif end.is_lost:
                 self._lost(slot, "timed_out", "stalled", end.why)
             else:
@@ -261,27 +283,46 @@ class RayPool:
         except RayError as error:
             self._not_started(slot, cause(error), "drained" if is_preempted(error) else None)
             return
+        slot.name, slot.node = started.name, started.node
         if started.error:
             self._not_started(slot, started.error, "own")
             return
-        slot.starting, slot.name, slot.node = None, started.name, started.node
-        self._starts = Losses()
+        slot.starting, slot.leaving = None, self._watch.leaves(slot.node)
+        self._starts.ready(slot.node)
 
     def _not_started(self, slot: Slot, why: str, blame: Blame | None) -> None:
         """A worker did not come; ``blame`` if that is known."""
-        node = self._watch.machine_of(slot.actor)
+        node = slot.node or machine_of(slot.actor)
         loss = Loss("worker_lost", "died", slot.name, why, node, time.monotonic())
         self._watch.look()
-        self._starts.add(loss, blame or self._watch.blame(loss))
-        self._give_up_starting()
+        self._starts.losses.add(loss, blame or self._watch.blame(loss))
         self._replace(slot)
+        self._give_up_starting()
 
     def _give_up_starting(self) -> None:
-        if len(self._starts.own) >= START_ATTEMPTS:
-            self._broken = PoolError(
-                f"{START_ATTEMPTS} workers in a row did not start. The last said:\n"
-                f"{self._starts.own[-1].why}"
-            )
+        """Leave machines alone on which no worker starts, or end where there are no others."""
+        own = self._starts.losses.own
+        if len(own) < START_ATTEMPTS:
+            return
+        if self._room is not None:
+            for loss in self._starts.shun():
+                self._room.say(
+                    f"machine {self._watch.name_of(loss.node)} gets no more workers: "
+                    f"{START_ATTEMPTS} in a row did not start there. The last said: "
+                    f"{loss.why.splitlines()[0]}"
+                )
+            fitting = [m.node for m in machines() if matches(m.labels, self._room.labels)]
+            if not self._starts.are_vain(fitting) or any(map(self._may_work, self._slots)):
+                return
+        self._broken = PoolError(
+            f"{START_ATTEMPTS} workers in a row did not start. The last said:\n{own[-1].why}"
+        )
+
+    def _may_work(self, slot: Slot) -> bool:
+        """Whether a worker is ready, or starting on a machine that may be in order."""
+        if slot.starting is None:
+            return not slot.leaving
+        return machine_of(slot.actor) not in self._starts.shunned | {""}
 
     def _read_stream(self, slot: Slot) -> None:
         assert slot.job is not None
@@ -335,8 +376,13 @@ class RayPool:
 def _stored(task: Task) -> list[Any]:
     try:
         return [ray.put(task)]
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, RecursionError, PickleError) as error:
         raise PoolError(
             f"the task of type {type(task).__qualname__} cannot be sent to workers: {error}. "
             "Keep open files, locks and the like out of it, or use --workers 0."
+        ) from error
+    except (ObjectStoreFullError, OutOfDiskError) as error:
+        raise PoolError(
+            f"the task does not fit into Ray's memory for data: {str(error).splitlines()[0]}. Give "
+            "Ray more (ray start --object-store-memory), use less data, or --workers 0."
         ) from error

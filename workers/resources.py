@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from workers.limits import PoolError
 
@@ -42,6 +42,24 @@ class NodeType:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """The workers a user wants.
+
+    Attributes:
+        workers: How many; None for as many as fit: one per core or, if there are GPUs, one per
+            GPU share.
+        workers_per_gpu: n workers share a GPU, each 1/n of it.
+        at_most: How many can have work at once; limits what None gives.
+        labels: What the labels of their machines have to be: see `workers.labels`.
+    """
+
+    workers: int | None
+    workers_per_gpu: int = 1
+    at_most: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is asked of Ray.
 
@@ -56,26 +74,19 @@ class Plan:
     gpus: float
 
 
-def plan(
-    workers: int | None,
-    nodes: Sequence[Mapping[str, float]],
-    workers_per_gpu: int = 1,
-    at_most: int | None = None,
-) -> Plan:
+def plan(wanted: Wanted, nodes: Sequence[Mapping[str, float]]) -> Plan:
     """Decide on workers that can all run at once.
 
     Ray lets a request that never fits wait for ever without a word, so it is refused here.
 
     Args:
-        workers: How many; None for as many as fit: one per core or, if there are GPUs, one per
-            GPU share.
+        wanted: The workers; labels are not looked at.
         nodes: Resources of each machine by Ray's names (``CPU``, ``GPU``).
-        workers_per_gpu: n workers share a GPU, each 1/n of it.
-        at_most: How many can have work, where ``workers`` is None.
 
     Raises:
         PoolError: If they do not fit, or a number makes no sense.
     """
+    workers, workers_per_gpu = wanted.workers, wanted.workers_per_gpu
     share = gpu_share(workers_per_gpu)
     check_number(workers)
     cpus = [int(node.get("CPU", 0)) for node in nodes]
@@ -87,14 +98,14 @@ def plan(
         wants = f"1 CPU and {part_of_gpu(workers_per_gpu)}"
         offers = f"{sum(cpus)} CPUs and {sum(gpus)} GPUs"
         advice = ", raise workers_per_gpu, or hide the GPUs with CUDA_VISIBLE_DEVICES= (empty)"
-    wanted = min(room, at_most or room) if workers is None else workers
-    if wanted > room or room == 0:
+    number = min(room, wanted.at_most or room) if workers is None else workers
+    if number > room or room == 0:
         raise PoolError(
-            f"{max(wanted, 1)} workers cannot run at once: each wants {wants}, and Ray has "
+            f"{max(number, 1)} workers cannot run at once: each wants {wants}, and Ray has "
             f"{offers} on {len(nodes)} machine{'s' * (len(nodes) != 1)}: room for {room}. "
             f"Ask for fewer workers, give Ray more{advice}."
         )
-    return Plan(wanted, 1.0, share if any(gpus) else 0.0)
+    return Plan(number, 1.0, share if any(gpus) else 0.0)
 
 
 def check_number(workers: int | None) -> None:

@@ -56,8 +56,10 @@ def start(address: str, *, workers: int | None = None, dashboard: bool = False) 
     try:
         with _quietly(), _keeping_the_sigterm_handler():
             ray.init(address=address, **options)
-    except Exception as error:
+    except BaseException as error:
         ray.shutdown()
+        if not isinstance(error, Exception):
+            raise
         raise PoolError(_why_not(address, error)) from error
     return True
 
@@ -120,6 +122,8 @@ def _check_answers(address: str) -> None:
     if found is None:
         raise PoolError(_no_cluster(address, "RAY_ADDRESS says 'local'"))
     host, _, port = found.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise PoolError(_no_cluster(address, f"{port!r} is no port; write it as host:port"))
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 
 import torch
 from torch import Tensor
@@ -23,13 +24,23 @@ def refuse_broken_weights(model: SequenceModel, step: str) -> None:
         raise Diverged(f"a weight is not finite after step {step}")
 
 
-@torch.no_grad()
 def measure(model: SequenceModel, task: Task, part: Part) -> float:
     """The task's metric over one pass of a part of its data.
 
     Raises:
         Diverged: If the metric is not finite.
     """
+    measuring = measured(model, task, part)
+    while True:
+        try:
+            next(measuring)
+        except StopIteration as end:
+            return float(end.value)
+
+
+@torch.no_grad()
+def measured(model: SequenceModel, task: Task, part: Part) -> Generator[None, None, float]:
+    """``measure``, one batch after another: yields after each, and returns the metric."""
     model.eval()
     total, count = 0.0, 0
     state: Tensor | None = None
@@ -38,6 +49,7 @@ def measure(model: SequenceModel, task: Task, part: Part) -> float:
         prediction, state = model(batch, state if batch.carry_state else None)
         subtotal, number = task.score(prediction, batch)
         total, count = total + subtotal, count + number
+        yield
     if not count:
         raise ValueError(f"task {task.name!r}: the {part} part holds nothing to score.")
     metric = total / count

@@ -30,6 +30,7 @@ class Job:
         curve: Pairs (step, loss) reported in the present attempt.
         losses: The attempts that lost their workers.
         last: The latest of them.
+        reached: The step that it last reported before that.
     """
 
     request: Request
@@ -37,16 +38,18 @@ class Job:
     curve: list[tuple[int, float]] = field(default_factory=list)
     losses: Losses = field(default_factory=Losses)
     last: Loss | None = None
+    reached: int = 0
 
     def report(self, progress: Progress) -> None:
         """Note a progress."""
         self.progress = progress
-        self.curve.append((progress.step, progress.loss))
+        if progress.on_curve:
+            self.curve.append((progress.step, progress.loss))
 
     def lost(self, loss: Loss, blame: Blame) -> None:
         """An attempt ended with its worker; the next one begins anew."""
         self.losses.add(loss, blame)
-        self.last = loss
+        self.last, self.reached = loss, self.progress.step
         self.progress = nothing_yet(self.request)
 
     def may_begin(self, limits: Limits) -> bool:
@@ -62,10 +65,8 @@ class Job:
         else:
             return None
         assert self.last is not None
-        # What it reported last is known from the curve: progress was set back.
-        step = self.curve[-1][0] if self.curve else 0
-        known = {"curve": tuple(self.curve), "seconds": self.last.seconds}
-        return failed(self.request, kind, message, steps=step, worker=self.last.worker, **known)
+        known = {"curve": tuple(self.curve), "seconds": self.last.seconds, "steps": self.reached}
+        return failed(self.request, kind, message, worker=self.last.worker, **known)
 
     def failed(self, kind: FailureKind, message: str, seconds: float, worker: str) -> Result:
         """The result of a request that its worker gave none for."""
@@ -78,7 +79,6 @@ class Slot:
     """A place for one worker: starting, idle, or running a job.
 
     Attributes:
-        number: Of the worker in it; never used twice.
         actor: Its handle.
         since: When the worker was asked for, or its job began (``time.monotonic``).
         starting: What it answers when it is ready; None once it has.
@@ -93,7 +93,6 @@ class Slot:
         told: Whether it was said that it waits for room.
     """
 
-    number: int
     actor: Any
     since: float
     starting: Any
@@ -120,6 +119,11 @@ class Slot:
     def begin(self, job: Job, stream: Any, now: float) -> None:
         """Note that the worker was given a job."""
         self.job, self.stream, self.since, self.sign = job, stream, now, now
+
+    def is_late(self, limits: Limits, now: float) -> bool:
+        """Whether patience with the worker has ended."""
+        end = self.deadline(limits)
+        return end is not None and now >= end.at
 
     def deadline(self, limits: Limits) -> End | None:
         """When patience with the worker ends; None if never."""

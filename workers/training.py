@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -24,11 +25,21 @@ from workers.fused import FusedTrainer
 from workers.hurdles import Rung, check_hurdles, rung_at
 from workers.messages import Progress, Request, Result, Training, failed
 from workers.model import SequenceModel
-from workers.scoring import Diverged, device, measure, on_device, refuse_broken_weights
+from workers.scoring import (
+    Diverged,
+    device,
+    measure,
+    measured,
+    on_device,
+    refuse_broken_weights,
+)
 from workers.tasks.base import Batch, Task, fitness_of
 
 REPORTS = 20
 """How many times a training reports its loss; also the points of the recorded curve."""
+
+SIGN_SECONDS = 10.0
+"""After so long without a report a training shows that it goes on, as soon as it can."""
 
 CHUNK = 16
 """Most optimiser steps between two looks at the loss: what the fused path runs in one call."""
@@ -51,7 +62,8 @@ def evaluate(
     Args:
         request: What to train, and how.
         task: The data, front end, head and metric.
-        on_progress: Called about every twentieth of the budget; may raise to stop.
+        on_progress: Called about every twentieth of the budget, and as a sign of life every ten
+            seconds; may raise to stop.
         worker: Name that goes into the result.
 
     Returns:
@@ -67,7 +79,11 @@ def evaluate(
 
 
 def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progress | Result]:
-    """``evaluate`` step by step: progress about every twentieth of the budget, then the result."""
+    """``evaluate`` step by step: progress about every twentieth of the budget, then the result.
+
+    Where that takes long there are signs of life in between (`Progress.on_curve` is False), also
+    while the metric is measured. The clock decides on them, and on nothing else.
+    """
     started = time.perf_counter()
     check_hurdles(request.hurdles, request.training.steps)
     curve: list[tuple[int, float]] = []
@@ -94,17 +110,8 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
             if request.training.refuse_dead:
                 _refuse_dead(model, task, request)
             trainer = trainer_for(model, task, request.training)
-            for item in train(trainer, task, request):
-                if isinstance(item, Rung):
-                    rungs.append(item)
-                    continue
-                curve.append((item.step, item.loss))
-                # Whoever reads the progress may draw random numbers; they must not be ours.
-                own = torch.random.get_rng_state()
-                yield item
-                torch.random.set_rng_state(own)
-            stopped = bool(rungs) and not rungs[-1].passed
-            metric = rungs[-1].metric if stopped else measure(model, task, request.part)
+            course = _course(trainer, task, request, rungs)
+            metric = yield from _shown(course, trainer, request, curve)
         except Diverged as error:
             yield failed(request, "diverged", str(error), **known())
             return
@@ -120,9 +127,55 @@ def evaluation(request: Request, task: Task, worker: str = "") -> Iterator[Progr
         metric=metric,
         fitness=fitness,
         failure=None,
-        stopped=stopped,
+        stopped=_is_stopped(rungs),
         **known(),  # type: ignore[arg-type]
     )
+
+
+def _course(
+    trainer: Trainer, task: Task, request: Request, rungs: list[Rung]
+) -> Generator[Progress | None, None, float]:
+    """Train and measure: the metric. Yields progress, and None after what else takes time."""
+    for item in train(trainer, task, request):
+        if isinstance(item, Rung):
+            rungs.append(item)
+        else:
+            yield item
+    if _is_stopped(rungs):
+        return rungs[-1].metric
+    return (yield from measured(trainer.model, task, request.part))
+
+
+def _is_stopped(rungs: Sequence[Rung]) -> bool:
+    return bool(rungs) and not rungs[-1].passed
+
+
+def _shown(
+    course: Generator[Progress | None, None, float],
+    trainer: Trainer,
+    request: Request,
+    curve: list[tuple[int, float]],
+) -> Generator[Progress, None, float]:
+    """A course with its progress, which becomes the curve, and signs of life by the clock."""
+    last = Progress(request.birth, 0, request.training.steps, math.nan)
+    shown = time.perf_counter()
+    while True:
+        try:
+            item = next(course)
+        except StopIteration as end:
+            return float(end.value)
+        if item is not None:
+            curve.append((item.step, item.loss))
+            last = item
+        elif time.perf_counter() - shown >= SIGN_SECONDS:
+            item = replace(last, step=trainer.done, on_curve=False)
+        else:
+            continue
+        # Whoever reads the progress may draw random numbers; they must not be ours.
+        own = torch.random.get_rng_state()
+        yield item
+        torch.random.set_rng_state(own)
+        shown = time.perf_counter()
 
 
 def build(request: Request, task: Task) -> SequenceModel:
@@ -242,9 +295,11 @@ def trainer_for(model: SequenceModel, task: Task, training: Training) -> Trainer
     return TorchTrainer(model, task, training.clip_norm)
 
 
-def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress | Rung]:
+def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress | Rung | None]:
     """Train for the request's number of optimiser steps, reporting the mean loss, or up to the
     first hurdle that is not reached. Learning rates are those of the whole budget.
+
+    Yields None after other steps, and after each batch that is scored at a hurdle.
 
     Raises:
         Diverged: If the loss, or the metric at a hurdle, is not finite, naming the step.
@@ -272,8 +327,10 @@ def train(trainer: Trainer, task: Task, request: Request) -> Iterator[Progress |
         if reports:
             yield report
             losses = []
+        else:
+            yield None
         if last in hurdles:
-            rung = rung_at(trainer.model, task, request, last)
+            rung = yield from rung_at(trainer.model, task, request, last)
             if not rung.passed and not reports:
                 yield report
             yield rung

@@ -1,4 +1,4 @@
-"""Workers of a cluster that wait for room: they have all the time they need, and say why once."""
+"""Workers of a cluster that wait for room: they have all the time they need, and say why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.watch import machines
 PATIENCE_SECONDS = 30.0
 """A worker that has waited for so long is told of."""
 AGAIN_SECONDS = 600.0
-"""How long nothing more is said after that."""
+"""How long nothing more is said after that; then it is said again while no worker is ready."""
 
 
 class WaitingRoom:
@@ -25,6 +25,7 @@ class WaitingRoom:
 
     Attributes:
         labels: What the labels of their machines have to be.
+        say: Takes what the user should know.
     """
 
     def __init__(
@@ -34,40 +35,42 @@ class WaitingRoom:
         grows: bool,
         say: Callable[[str], None],
     ) -> None:
-        self.labels = labels
-        self._asked, self._grows, self._say = asked, grows, say
+        self.labels, self.say = labels, say
+        self._asked, self._grows = asked, grows
         self._said = -AGAIN_SECONDS
 
     def look(self, slots: Sequence[Slot], capacity: int) -> None:
         """Set the clocks of those that wait for room back, and say so if they wait for long.
 
-        The time a worker may take to start counts from when it has a place. Ray does not tell of
-        a single one whether it has; but when nothing waits for a place, all of them have one.
+        The time a worker may take to start counts from when it has a place. Of one without a
+        process Ray does not tell whether it has, and the process is about to be started; but when
+        no request like its own waits for a place, it has one.
         """
         starting = [slot for slot in slots if slot.starting is not None]
         if not starting:
             return
-        unmade = _unmade()
-        waiting = [slot for slot in starting if slot.actor._actor_id.hex() in unmade]
+        unplaced = _unplaced()
+        waiting = [slot for slot in starting if slot.actor._actor_id.hex() in unplaced]
         if not waiting:
             return
-        view = outlook()
+        view = outlook(self._asked, self.labels)
         if not view.queued:
             return
         now = time.monotonic()
         for slot in waiting:
             slot.since = now
-        news = [s for s in waiting if not s.told and now - s.asked > PATIENCE_SECONDS]
-        if news and now - self._said >= AGAIN_SECONDS:
+        ready = len(slots) - len(starting)
+        long = [slot for slot in waiting if now - slot.asked > PATIENCE_SECONDS]
+        worth_telling = not ready or not all(slot.told for slot in long)
+        if long and worth_telling and now - self._said >= AGAIN_SECONDS:
             self._said = now
-            ready = len(slots) - len(starting)
-            self._say(
+            self.say(
                 why_waiting(
-                    len(waiting), ready, capacity, now - min(s.asked for s in news),
+                    len(waiting), ready, capacity, now - min(s.asked for s in long),
                     self._asked, self.labels, machines(), view, self._grows,
                 )
             )  # fmt: skip
-        for slot in news:
+        for slot in long:
             slot.told = True
 
 
@@ -122,11 +125,12 @@ def why_waiting(
     return " ".join(parts)
 
 
-def _unmade() -> frozenset[str]:
-    """Actors of this job that Ray has not made yet, by their identifiers."""
+def _unplaced() -> frozenset[str]:
+    """Actors of this job that have no process yet, by their identifiers."""
     state: Any = ray._private.state.state
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id())
-    return frozenset(state.actor_table(None, job, "PENDING_CREATION"))
+    pending = state.actor_table(None, job, "PENDING_CREATION")
+    return frozenset(actor for actor, entry in pending.items() if not entry["Pid"])
 
 
 def _machines(count: int) -> str:

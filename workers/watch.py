@@ -14,9 +14,11 @@ from workers.resources import Machine
 
 LOOK_SECONDS = 3.0
 """How often the machines are looked at: an answer takes about a millisecond."""
-JUDGE_SECONDS = 30.0
-"""How long after a death its machine may still be found to be gone. Ray misses five signs of life,
-three seconds apart, and a machine that is shut down ends its workers first."""
+JUDGE_SECONDS = 75.0
+"""How long after a death its machine may still be found to be gone. Ray asks a machine every three
+seconds whether it lives, waits up to ten for an answer and gives it up after five without: 65
+seconds, where it is cut off or stopped rather than ended; and a machine that is shut down ends its
+workers first."""
 
 _DRAINED = {
     common_pb2.NodeDeathInfo.AUTOSCALER_DRAIN_PREEMPTED,
@@ -38,6 +40,7 @@ class Watch:
         self.draining: frozenset[str] = frozenset()
         self._drained: set[str] = set()
         self._dead: set[str] = set()
+        self._names: dict[str, str] = {}
         self._looked = 0.0
 
     def due(self) -> bool:
@@ -51,15 +54,20 @@ class Watch:
         self._looked = time.monotonic()
         self.draining = frozenset(ray._private.state.state.get_draining_nodes())
         self._drained |= self.draining
-        for node in _nodes():
+        for node in nodes():
+            self._names[node["NodeID"]] = node["NodeName"]
             if not node["Alive"]:
                 self._dead.add(node["NodeID"])
                 if node["DeathReason"] in _DRAINED:
                     self._drained.add(node["NodeID"])
 
-    def is_gone(self, node: str) -> bool:
-        """Whether a machine is dead."""
-        return node in self._dead
+    def leaves(self, node: str) -> bool:
+        """Whether a machine is about to go, or gone."""
+        return node in self.draining or node in self._dead
+
+    def name_of(self, node: str) -> str:
+        """What people call a machine; its identifier if it was never seen."""
+        return self._names.get(node, node)
 
     def blame(self, loss: Loss) -> Blame:
         """Whose fault a loss was, as far as the last look tells."""
@@ -71,12 +79,20 @@ class Watch:
             return "machine"
         return "own" if time.monotonic() - loss.at > JUDGE_SECONDS else "open"
 
-    def machine_of(self, actor: Any) -> str:
-        """The machine that an actor was given to, by Ray's identifier; empty if none was."""
-        if not self.cluster:
-            return ""
-        found = ray._private.state.state.actor_table(actor._actor_id.hex())
-        return str(found["Address"]["NodeID"]) if found else ""
+
+def machine_of(actor: Any) -> str:
+    """The machine on which an actor's process was started, by Ray's identifier; empty if none was.
+
+    Before that Ray's table names the machine that was asked first, which may have no room.
+    """
+    found = ray._private.state.state.actor_table(actor._actor_id.hex())
+    return str(found["Address"]["NodeID"]) if found and found["Pid"] else ""
+
+
+def is_dead(actor: Any) -> bool:
+    """Whether Ray knows that an actor has died."""
+    found = ray._private.state.state.actor_table(actor._actor_id.hex())
+    return bool(found) and found["State"] == "DEAD"
 
 
 def is_preempted(error: BaseException) -> bool:
@@ -89,12 +105,13 @@ def machines() -> list[Machine]:
     draining = ray._private.state.state.get_draining_nodes()
     return [
         Machine(node["NodeID"], dict(node["Resources"]), dict(node["Labels"]))
-        for node in _nodes()
+        for node in nodes()
         if node["Alive"] and node["NodeID"] not in draining
     ]
 
 
-def _nodes() -> list[dict[str, Any]]:
+def nodes() -> list[dict[str, Any]]:
+    """Ray's table of machines, the dead ones included."""
     list_nodes: Any = ray.nodes
     found: list[dict[str, Any]] = list_nodes()
     return found

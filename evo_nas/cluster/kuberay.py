@@ -87,10 +87,18 @@ def machines_of(manifest: Mapping[str, Any]) -> list[Machines]:
                 count * hosts,
                 (most if scales else count) * hosts,
                 resources,
-                table(group.get("labels")),
+                _labels(group),
             )
         )
     return found
+
+
+def _labels(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Ray's labels of a pod: of its group, and ``a=b,c=d`` of its `ray start`."""
+    text = table(group.get("rayStartParams")).get("labels")
+    given = text.split(",") if isinstance(text, str) else []
+    pairs = (pair.partition("=") for pair in given if pair)
+    return {**table(group.get("labels")), **{key.strip(): value for key, _, value in pairs}}
 
 
 def _head(head: Mapping[str, Any]) -> Iterator[str]:

@@ -12,9 +12,9 @@ from typing import Any
 
 from evo_nas.config_tables import WorkersConfig
 from workers.cluster_plan import plan_on_cluster
-from workers.labels import could_match
+from workers.labels import could_match, with_accelerator
 from workers.limits import PoolError
-from workers.resources import NodeType, room_on
+from workers.resources import NodeType, Wanted, room_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ class Machines:
 
     def could_hold(self, workers: WorkersConfig) -> bool:
         """Whether one of them may be where workers go, as far as its labels say."""
-        return self.labels is None or could_match(self.as_type().labels, workers.labels)
+        kind = self.as_type()
+        labels = with_accelerator(kind.labels, kind.resources or {})
+        return self.labels is None or could_match(labels, workers.labels)
 
     def as_type(self) -> NodeType:
         """As the pool of workers knows it; Ray's validator says what is no whole number."""
@@ -78,7 +80,7 @@ def room_problems(kinds: Sequence[Machines], workers: WorkersConfig) -> Iterator
     labels = {} if any(kind.labels is None for kind in kinds) else workers.labels
     types = [kind.as_type() for kind in kinds]
     try:
-        plan_on_cluster(wanted, [], types, workers.workers_per_gpu, labels=labels)
+        plan_on_cluster(Wanted(wanted, workers.workers_per_gpu, labels=labels), [], types)
     except PoolError as error:
         yield f"[workers] asks for what no machines of the file hold: {error}"
 

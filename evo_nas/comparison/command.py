@@ -87,7 +87,7 @@ def compare_run(
     with (
         Interrupt() as interrupt,
         logged_session(directory, "compare", config) as session,
-        pool_of(config, task) as pool,
+        pool_of(config, task, session.warn) as pool,
     ):
         stages = Stages(config, patient(directory), now_trained_by, births, task, pool, interrupt)
         comparison = session.compare(terms.part, lambda: stages.run(terms))

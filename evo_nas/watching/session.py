@@ -18,6 +18,7 @@ from evo_nas import __version__
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Told
 from evo_nas.record import Record, RunPath
+from evo_nas.terminal import warn
 from evo_nas.watching.log import RunLog, open_log
 from evo_nas.watching.ray_metrics import RayMetrics
 from evo_nas.watching.scalars import Scalars
@@ -96,6 +97,11 @@ class Session:
     log: RunLog
     reason: str = "finished"
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def warn(self, message: str) -> None:
+        """Show the user a warning, and log it."""
+        warn([message])
+        self.log.note("warning", message=message)
 
     def compare(self, part: str, train: Callable[[], Comparison | None]) -> Comparison | None:
         """Log that a comparison begins and, unless there is an error, that it is over.
