@@ -135,6 +135,7 @@ def search(
     from evo_nas.config_tables import SearchConfig
     from evo_nas.search import start
     from evo_nas.strangers import refuse_unsaid
+    from evo_nas.terminal import put_error
 
     settings = load(config) if config is not None else SearchConfig()
     settings = with_overrides(
@@ -143,7 +144,7 @@ def search(
     refuse_unsaid(settings, str(config), task=flags["task"], address=flags["address"])
     if settings.run is None:
         settings = with_overrides(settings, run=_new_run())
-    print(f"run directory: {settings.run}", file=sys.stderr)
+    put_error(f"run directory: {settings.run}")
     finish(start(settings), as_json)
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from evo_nas.cli_finish import finish
+from evo_nas.terminal import put, put_error
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,10 +37,10 @@ def check(file: Path, config: Path | None) -> None:
 
     checked = check_file(file, load(config) if config is not None else None)
     for problem in checked.problems:
-        click.echo(f"{file}: {' '.join(problem.split())}")
+        put(f"{file}: {' '.join(problem.split())}")
     if checked.problems:
         sys.exit(1)
-    click.echo(f"{file}: no problem found. Checked: {checked.what}.")
+    put(f"{file}: no problem found. Checked: {checked.what}.")
 
 
 def _flags(command: Command) -> Command:
@@ -111,9 +112,9 @@ def submit(
 
         jobs = Jobs(address)
         name = sending.submit(jobs, wanted, package)
-        click.echo(name)
-        print(_next(name, run, file, address), file=sys.stderr)
-        print(f"the job is {sending.watch_start(jobs, name, watch)}", file=sys.stderr)
+        put(name)
+        put_error(_next(name, run, file, address))
+        put_error(f"the job is {sending.watch_start(jobs, name, watch)}")
 
 
 def _cluster_and_config(files: tuple[Path, ...], address: str | None) -> tuple[Path | None, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +41,9 @@ from evo_nas.setting import (
 )
 from evo_nas.strangers import refuse_unsaid
 from evo_nas.strategies import make_strategy
-from evo_nas.terminal import warn
+from evo_nas.terminal import put_error, warn
 from evo_nas.watching.session import logged_session, watch_of
+from genomes.readable import readable
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -97,7 +97,7 @@ def start(config: SearchConfig) -> Outcome:
     next(task.training_batches(config.training.batch_size, np.random.default_rng(config.seed)))
     describe = getattr(task, "describe", None)
     if describe is not None:
-        print(describe(), file=sys.stderr)
+        put_error(readable(describe()))  # it may quote the data: the names of their columns
     header = Header(
         config=to_dict(config),
         task=task.name,

@@ -124,7 +124,7 @@ def test_a_header_cannot_put_code_into_an_exported_cell(tmp_path: Path) -> None:
     from tests.hostile import edit_document
 
     run, mark = strangers_run(tmp_path), tmp_path / "mark"
-    harm = f'"""\nopen({str(mark)!r}, "w")\n"""\n\\'
+    harm = f'"""\nopen({str(mark)!r}, "w")\n"""\n\ud800\\'
     edit_document(run / "run.json", task=harm, metric=harm, unit=harm)
     cell = tmp_path / "cell.py"
     assert ran("export", str(run), "--out", str(cell)).exit_code == 0

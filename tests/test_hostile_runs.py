@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import Result
 
 from evo_nas.record import HEADER
 from evo_nas.record.sealed import sealed
@@ -29,6 +30,8 @@ READING = [
     ("lineage", "--mutations"),
     ("export",),
     ("compare", "--last"),
+    ("compare", "--last", "--markdown"),
+    ("status", "--watch"),
 ]
 
 
@@ -71,7 +74,9 @@ def rolled(**values: Any) -> dict[str, Any]:
     return {"first": 0, "last": 3, "events": 9, "size": 5, "digest": "x"} | values
 
 
-TERMINAL = "\x1b[2J\x1b]0;owned\x07\r\n"
+FORGED = "Error: forged"
+"""What would stand for a line of ours."""
+TERMINAL = f"\x1b[2J\x1b]0;owned\x07\r\n{FORGED}\n"
 MILLION = '{"nodes":[' + '{"op":"tanh","inputs":[1]},' * 10**6 + "{}]}"
 CHANGES: dict[str, Callable[[Path], None]] = {
     **{
@@ -174,9 +179,8 @@ def test_a_hostile_run_is_answered_or_refused_in_one_line(tmp_path: Path, case: 
     CHANGES[case](run)
     with unchanged(tmp_path), bounded(seconds=60):
         for command, *more in READING:
-            result = ran(command, str(run), *more)
-            for line in (result.stdout + result.stderr).splitlines():
-                assert line.isprintable(), (command, ascii(line))
+            result = looked_at_once(command, str(run), *more)
+            assert_harmless(result)
             if result.exit_code:
                 assert result.exit_code == 1
                 assert_readable(result.stderr.splitlines()[-1])
@@ -185,8 +189,27 @@ def test_a_hostile_run_is_answered_or_refused_in_one_line(tmp_path: Path, case: 
     with unchanged_beside(run), bounded(seconds=60):
         words = ("--evaluations", "15", "--workers", "0", "--seeds", "0", "--data", str(data))
         result = ran("resume", str(run), *words)
+    assert_harmless(result)
     if result.exit_code:
         assert_readable(result.stderr.splitlines()[-1])
+
+
+def looked_at_once(*words: str) -> Result:
+    """What a command line prints; ``--watch`` is interrupted after its first look."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evo_nas.watching.watch.time.sleep", interrupted)
+        return ran(*words)
+
+
+def interrupted(seconds: float) -> None:
+    raise KeyboardInterrupt
+
+
+def assert_harmless(result: Result) -> None:
+    """Nothing that was printed acts on a terminal or passes for a line of ours."""
+    for line in (result.stdout + result.stderr).splitlines():
+        assert line.isprintable(), ascii(line)
+        assert not line.startswith(FORGED)
 
 
 def unchanged_beside(run: Path) -> Any:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from genomes.readable import readable
 from workers.evaluator import EVALUATOR
 from workers.exposure import protect
 from workers.limits import Limits, Pool, PoolError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def say_on_stderr(text: str) -> None:
     """A line for the user, in place of a line of progress that may stand there."""
     start = "\r\x1b[K" if sys.stderr.isatty() else ""
-    print(f"{start}{text}", file=sys.stderr, flush=True)
+    print(f"{start}{readable(text)}", file=sys.stderr, flush=True)
 
 
 def open_pool(

@@ -7,7 +7,6 @@ who they were.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from evo_nas.order import order_of
 from evo_nas.past import COLUMNS, past_of
 from evo_nas.record import Header, Record, RunPath, create_run, now, open_run, read_events
 from evo_nas.strategies import rules_of
-from evo_nas.terminal import warn
+from evo_nas.terminal import put_error, warn
 from workers.limits import Pool
 from workers.messages import Part
 
@@ -154,7 +153,7 @@ class Stages:
 
             def on_told(told: Sequence[Told]) -> None:
                 done = strategy.history.told
-                print(f"{what}: {done} of {len(plan)} trainings", file=sys.stderr)
+                put_error(f"{what}: {done} of {len(plan)} trainings")
 
             Loop(
                 strategy=strategy,
