@@ -51,6 +51,7 @@ def _flags(command: Command) -> Command:
         click.option("--hours", type=float, help="Wall-clock hours of the whole run."),
         click.option("--data", help="What the task reads: relative, it is of this machine."),
         click.option("--task", help="A task of your own that CONFIG.toml names: import it there."),
+        click.option("--tensorboard", metavar="FOLDER", help="Write scalars there, on the head."),
         click.option("--run", required=True, help="s3://..., gs://..., or absolute on the head."),
     ):
         command = option(command)
@@ -87,11 +88,13 @@ def submit(
     from evo_nas.cluster.runs import refuse_vanishing
     from evo_nas.cluster.token import use_token
     from evo_nas.config import load, with_overrides
-    from evo_nas.strangers import refuse_unsaid
+    from evo_nas.strangers import refuse_unsaid, refuse_unsaid_scalars
 
     file, config_file = _cluster_and_config(files, address)
     config = with_overrides(load(config_file), **flags, address="auto")
     refuse_unsaid(config, str(config_file), task=flags["task"], address=None)
+    if not resume:
+        refuse_unsaid_scalars(config, str(config_file), flags["tensorboard"])
     refuse_vanishing(run)
     if config.budget.evaluations is None and config.budget.hours is None and not resume:
         raise click.ClickException("the search has no end. Add --evaluations N or --hours H.")

@@ -32,12 +32,15 @@ def run_job(config: SearchConfig, run: str, mode: Mode, flags: dict[str, Any]) -
             (`evo_nas.strangers`), and as `evo_nas.search.start` and `resume`.
     """
     from evo_nas.search import resume, start
-    from evo_nas.strangers import refuse_unsaid
+    from evo_nas.strangers import refuse_unsaid, refuse_unsaid_scalars
 
     refuse_vanishing(run)
+    source = "the configuration of this job"
     goes_on = mode == "resume" or (mode == "either" and _exists(run))
     settings = with_overrides(config, run=run, **flags | {"address": ADDRESS})
-    refuse_unsaid(settings, "the configuration of this job", task=flags.get("task"), address=None)
+    refuse_unsaid(settings, source, task=flags.get("task"), address=None)
+    if not goes_on:  # `resume` knows where a run has its scalars
+        refuse_unsaid_scalars(settings, source, flags.get("tensorboard"))
     if settings.workers.workers == 0:
         raise ClusterError(
             "workers is 0, which evaluates in the job's own process and uses no machine of the "

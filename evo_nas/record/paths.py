@@ -7,6 +7,7 @@ Both are used through the same few members of `pathlib.Path`: ``/``, ``name``, `
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -69,4 +70,4 @@ def stays(place: str) -> bool:
 
 def absolute(place: str) -> str:
     """A place that means the same from any working directory; URIs stay as they are."""
-    return place if is_uri(place) else str(Path(place).resolve())
+    return place if is_uri(place) else os.path.realpath(place)  # which bears links in a circle
