@@ -10,6 +10,7 @@ from typing import Any
 from evo_nas.errors import RecordError
 from evo_nas.lineage import Entry, OperatorRow, Step
 from evo_nas.record.header import Header
+from evo_nas.record.json_text import parsed
 from genomes.readable import joined, readable
 
 
@@ -104,8 +105,8 @@ def as_plain(row: Entry | Step | OperatorRow) -> dict[str, Any]:
     document = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
     if isinstance(row, Entry):
         try:
-            document["genome"] = json.loads(row.genome)
-        except (ValueError, RecursionError) as error:
+            document["genome"] = parsed(row.genome)
+        except ValueError as error:
             raise RecordError(f"the genome of birth {row.birth} is no JSON: {error}.") from None
     return document
 

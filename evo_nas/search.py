@@ -155,6 +155,8 @@ def resume(
             known=scalars is not None and scalars.is_dir() and not scalars.is_symlink(),
         )
         _require_budget(config)
+        if config.compare.seeds:
+            _refuse_unknown_names(config)
         _refuse_undetermined(config)
         record.checkpoint_segments = config.record.checkpoint_segments
         config = _with_absolute_data(config)

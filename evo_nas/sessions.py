@@ -14,7 +14,7 @@ from evo_nas.config import ConfigError, from_dict, to_dict
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import RecordError
 from evo_nas.record import Header, RunPath, run_path
-from evo_nas.record.outside import read_whole
+from evo_nas.record.outside import read_document
 from evo_nas.record.sealed import BrokenSeal, opened, sealed
 from evo_nas.record.storage import make_directory, write_durably
 from evo_nas.terminal import warn
@@ -29,7 +29,7 @@ def last_config(directory: str | RunPath, header: Header) -> SearchConfig:
     """
     for path in reversed(_files(run_path(directory))):
         try:
-            return from_dict(opened(read_whole(path))[0], str(path))
+            return from_dict(opened(read_document(path))[0], str(path))
         except (BrokenSeal, ConfigError, RecordError) as error:
             warn(
                 [

@@ -32,6 +32,7 @@ READING = [
     ("compare", "--last"),
     ("compare", "--last", "--markdown"),
     ("status", "--watch"),
+    ("lineage", "--best", "3", "--json"),
 ]
 
 
@@ -42,7 +43,7 @@ def put_rows(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
         for row in rows:
             change(row)
         path.write_bytes(encode(pa.Table.from_pylist(rows, SCHEMA)))
-    shutil.rmtree(run / "checkpoints")
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)  # there may be none
 
 
 def rows_with(kind: str, **values: Any) -> Callable[[Path], None]:
@@ -74,6 +75,13 @@ def rolled(**values: Any) -> dict[str, Any]:
     return {"first": 0, "last": 3, "events": 9, "size": 5, "digest": "x"} | values
 
 
+def immense(row: dict[str, Any]) -> None:
+    """Let metrics be the largest numbers there are, so that gains and means are none."""
+    if row["event"] == "told" and row["fitness"] is not None:
+        metric = 1.7e308 * (-1) ** (row["birth"] // 3)
+        row |= {"metric": metric, "fitness": -metric}
+
+
 FORGED = "Error: forged"
 """What would stand for a line of ours."""
 TERMINAL = f"\x1b[2J\x1b]0;owned\x07\r\n{FORGED}\n"
@@ -98,6 +106,10 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "header: acts on a terminal": header_with(task=TERMINAL, metric=TERMINAL, created=TERMINAL),
     "header: nested": header_text('{"config":' + "[" * 100_000),
     "header: not a number": header_text('{"config": NaN, "sha256": "x"}'),
+    "header: an infinite number": header_text('{"config": 1e999, "sha256": "x"}'),
+    "header: no objectives": lambda run: edit_config(
+        run, "evolution", strategy="nsga2", objectives=[]
+    ),
     "header: digits": header_text('{"version": ' + "9" * 5_000 + "}"),
     "header: steps of text": lambda run: edit_config(run, "training", steps="x"),
     "header: a width beyond all": lambda run: edit_config(run, "training", hidden_size=10**30),
@@ -119,6 +131,13 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     },
     "asked: a mutation that is a list": rows_with("asked", mutation="[]"),
     "asked: a nested mutation": rows_with("asked", mutation="[" * 100_000),
+    "asked: a mutation that is not a number": rows_with(
+        "asked", mutation='{"operator":"random","x":NaN}', operator="random"
+    ),
+    "asked: an infinite mutation": rows_with(
+        "asked", mutation='{"operator":"random","x":-1e999}', operator="random"
+    ),
+    "asked: an infinite genome": rows_with("asked", genome='{"a":1e999}'),
     "asked: a mutation that acts on a terminal": rows_with(
         "asked", mutation=json.dumps({"operator": TERMINAL, "name": TERMINAL}), operator=TERMINAL
     ),
@@ -143,6 +162,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
             "event": "exec",
         }.items()
     },
+    "told: numbers whose sums are none": lambda run: put_rows(run, immense),
     "told: a status that acts on a terminal": rows_with("told", status=TERMINAL),
     "manifest: a path upwards": manifest(files=[rolled(first="../../x", last="../../y")]),
     "manifest: numbers of text": manifest(files=[rolled(events="9")]),
@@ -158,11 +178,16 @@ OFTEN = {
     "header: acts on a terminal",
     "header: nested",
     "header: a width beyond all",
+    "header: an infinite number",
+    "header: no objectives",
     "asked: a nested mutation",
+    "asked: a mutation that is not a number",
+    "asked: an infinite genome",
     "asked: a mutation that acts on a terminal",
     "asked: a nested genome",
     "asked: digest is None",
     "told: curve_losses is [1.0]",
+    "told: numbers whose sums are none",
     "manifest: a path upwards",
     "manifest: numbers of text",
 }

@@ -113,7 +113,7 @@ class Stages:
         if not self._train("tuning", record, terms, "validation", tuning_plan):
             return None
         told = [event for event in read_events(record.directory)[0] if isinstance(event, Told)]
-        field = field_from(record.header.config["field"])
+        field = field_from(record.header, record.directory)
         return chosen(self.config, terms, field, told, self.header.higher_is_better)
 
     def _field(self, terms: Terms) -> Field | None:
@@ -146,7 +146,8 @@ class Stages:
         config = self.config
         with record:
             warn(record.warnings)
-            plan = make_plan(config, terms, field_from(record.header.config["field"]).entrants)
+            field = field_from(record.header, record.directory)
+            plan = make_plan(config, terms, field.entrants)
             strategy = Planned(plan, History(rules_of(config)))
             past, _ = past_of(record.directory, record.header, record.reading, strategy.memory)
             strategy.restore(past)
