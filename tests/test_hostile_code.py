@@ -140,6 +140,20 @@ def test_scalars_go_nowhere_that_only_a_strangers_run_names(
     assert len([*(tmp_path / "precious").iterdir()]) == 2
 
 
+def test_scalars_of_a_job_go_nowhere_that_only_its_configuration_names(tmp_path: Path) -> None:
+    config = tmp_path / "search.toml"
+    config.write_text('[watching]\ntensorboard = "/elsewhere"\n')
+    more = ("--run", str(tmp_path / "run"), "--evaluations", "4")
+    said = refused("job", str(config), *more)
+    assert said.startswith("the configuration of this job: tensorboard is '/elsewhere', which")
+    cluster = ("--address", "http://127.0.0.1:1")
+    assert "say so: --tensorboard /elsewhere" in refused("submit", str(config), *cluster, *more)
+    # What is said is taken: the next thing that is missing is the data, or the cluster.
+    named = ("--tensorboard", "/elsewhere", "--data", str(tmp_path / "none.txt"))
+    assert "none.txt" in refused("job", str(config), *more, *named)
+    assert not (tmp_path / "run").exists()
+
+
 def edit_watching(run: Path, folder: str) -> None:
     """Let a run and its sessions name a folder for scalars; their format did not know it yet."""
     for path in [run / "run.json", *(run / "sessions").glob("*.json")]:
