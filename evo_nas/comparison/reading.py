@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evo_nas.comparison.entrants import BASELINE, SEARCH, Field, Trial, field_from
+from evo_nas.comparison.entrants import BASELINE, SEARCH, Field, Trial
+from evo_nas.comparison.recorded import field_from
 from evo_nas.errors import RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.intervals import Interval, t_interval

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from evo_nas.births import Births
 from evo_nas.comparison.control import control_births, searched_at_random
-from evo_nas.comparison.entrants import Field, field_from, field_of
+from evo_nas.comparison.entrants import Field, field_of
 from evo_nas.comparison.folders import COMPARISONS, TUNINGS, folders_of, matching, next_folder
 from evo_nas.comparison.plans import Planned, final_plan, tuning_plan
 from evo_nas.comparison.reading import Comparison, read_comparison
+from evo_nas.comparison.recorded import field_from
 from evo_nas.comparison.terms import OWN, Terms, about, about_tuning
 from evo_nas.comparison.tuning import chosen
 from evo_nas.config_tables import SearchConfig
