@@ -135,16 +135,19 @@ def search(
     from evo_nas.config import load, with_overrides
     from evo_nas.config_tables import SearchConfig
     from evo_nas.search import start
-    from evo_nas.strangers import refuse_unsaid
+    from evo_nas.strangers import refuse_unsaid, refuse_unsaid_run, refuse_unsaid_scalars
+    from evo_nas.terminal import put_error
 
     settings = load(config) if config is not None else SearchConfig()
     settings = with_overrides(
         settings, options=_task_options(options) or None, rungs=_shares(rungs), **flags
     )
     refuse_unsaid(settings, str(config), task=flags["task"], address=flags["address"])
+    refuse_unsaid_run(settings, str(config), flags["run"])
+    refuse_unsaid_scalars(settings, str(config), flags["tensorboard"])
     if settings.run is None:
         settings = with_overrides(settings, run=_new_run())
-    print(f"run directory: {settings.run}", file=sys.stderr)
+    put_error(f"run directory: {settings.run}")
     finish(start(settings), as_json)
 
 

@@ -56,6 +56,7 @@ def bench(
     from evo_nas.bench.table import read_table
     from evo_nas.config import with_overrides
     from evo_nas.config_tables import SearchConfig
+    from evo_nas.terminal import put, put_error, put_line
 
     names = list(dict.fromkeys(name.strip() for name in strategies.split(",")))
     if unknown := [name for name in names if name not in STRATEGIES]:
@@ -72,16 +73,16 @@ def bench(
     traces = []
     for trace in replay_all(neighbours, configs, workers):
         traces.append(trace)
-        print(f"\r{len(traces)} of {len(configs)} replays", end="", file=sys.stderr, flush=True)
+        put_line(sys.stderr, f"{len(traces)} of {len(configs)} replays", end="\r")
     print(file=sys.stderr)
     summary = summary_of(recorded, traces)
     if plot is not None:
         plot.write_text(to_svg(summary), encoding="utf-8")
-        print(f"wrote {plot}", file=sys.stderr)
+        put_error(f"wrote {plot}")
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(summary), indent=2, allow_nan=False))
+        put(json.dumps(dataclasses.asdict(summary), indent=2, allow_nan=False))
     else:
-        click.echo(to_text(summary))
+        put(to_text(summary))
 
 
 def _numbers(part: str) -> tuple[int, int]:

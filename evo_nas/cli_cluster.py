@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from evo_nas.cli_finish import finish
+from evo_nas.terminal import put, put_error
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PORT = 8265
@@ -55,6 +56,7 @@ def _flags(command: Command) -> Command:
         click.option("--hours", type=float, help="Wall-clock hours of the whole run."),
         click.option("--data", help="What the task reads: relative, it is of this machine."),
         click.option("--task", help="A task of your own that CONFIG.toml names: import it there."),
+        click.option("--tensorboard", metavar="FOLDER", help="Write scalars there, on the head."),
         click.option("--run", required=True, help="s3://..., gs://..., or absolute on the head."),
     ):
         command = option(command)
@@ -92,11 +94,13 @@ def submit(
     from evo_nas.cluster.token import use_token
     from evo_nas.config import load, with_overrides
     from evo_nas.interrupt import INTERRUPTED
-    from evo_nas.strangers import refuse_unsaid
+    from evo_nas.strangers import refuse_unsaid, refuse_unsaid_scalars
 
     file, config_file = _cluster_and_config(files, address)
     config = with_overrides(load(config_file), **flags, address="auto")
     refuse_unsaid(config, str(config_file), task=flags["task"], address=None)
+    if not resume:
+        refuse_unsaid_scalars(config, str(config_file), flags["tensorboard"])
     refuse_vanishing(run)
     if config.budget.evaluations is None and config.budget.hours is None and not resume:
         raise click.ClickException("the search has no end. Add --evaluations N or --hours H.")
@@ -120,9 +124,9 @@ def submit(
         given = data if data is not None else config.task.data
         again = {"--data": given if package.data != given else None, "--task": flags["task"]}
         try:
-            click.echo(name)
-            print(_next(name, run, file, dashboard_port, address, again), file=sys.stderr)
-            print(f"the job is {sending.watch_start(jobs, name, watch)}", file=sys.stderr)
+            put(name)
+            put_error(_next(name, run, file, dashboard_port, address, again))
+            put_error(f"the job is {sending.watch_start(jobs, name, watch)}")
         except KeyboardInterrupt:
             print("\nno longer looked at; the job goes on", file=sys.stderr)
             sys.exit(INTERRUPTED)

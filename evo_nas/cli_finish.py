@@ -6,8 +6,6 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
 from evo_nas.interrupt import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -17,16 +15,16 @@ if TYPE_CHECKING:
 def finish(outcome: Outcome, as_json: bool) -> None:
     """Print how a session ended; exit 130 if it was interrupted, 1 if no evaluation finished."""
     from evo_nas import show
-    from evo_nas.terminal import put
+    from evo_nas.terminal import put, put_error
 
     if as_json:
-        click.echo(json.dumps(show.outcome_json(outcome), indent=2))
+        put(json.dumps(show.outcome_json(outcome), indent=2))
     else:
         put(show.outcome_text(outcome))
     if outcome.reason == "interrupted":
-        print(f"stopped; go on with: {show.resume_command(outcome)}", file=sys.stderr)
+        put_error(f"stopped; go on with: {show.resume_command(outcome)}")
         sys.exit(INTERRUPTED)
     if outcome.note:
-        print(f"the search ended early: {outcome.note}", file=sys.stderr)
+        put_error(f"the search ended early: {outcome.note}")
     if not show.any_finished(outcome):
         sys.exit(1)

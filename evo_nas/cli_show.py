@@ -119,25 +119,25 @@ def cells(name: str | None, as_json: bool) -> None:
             }
             for row in rows
         ]
-        click.echo(json.dumps(document, indent=2))
+        put(json.dumps(document, indent=2))
         return
     if name is None:
-        click.echo(f"{'name':<18} {'digest':<9} {'states':>6} {'parameters*':>11}  source")
+        put(f"{'name':<18} {'digest':<9} {'states':>6} {'parameters*':>11}  source")
         for row in rows:
             genome = published(row.name)
-            click.echo(
+            put(
                 f"{row.name:<18} {genome.digest[:8]:<9} {genome.states:>6} "
                 f"{parameter_count(genome, 64, 64):>11,}  {row.source}"
             )
-        click.echo("* of one layer with input and hidden size 64")
+        put("* of one layer with input and hidden size 64")
         return
     row, genome = rows[0], published(rows[0].name)
-    click.echo(f"{row.name}: {row.source}")
+    put(f"{row.name}: {row.source}")
     if row.note:
-        click.echo(row.note)
-    click.echo(f"digest {genome.digest}")
-    click.echo(f"parameters at input and hidden size 64: {parameter_count(genome, 64, 64):,}")
-    click.echo("\n" + cleandoc(row.equations) + "\n\n" + diagram(genome))
+        put(row.note)
+    put(f"digest {genome.digest}")
+    put(f"parameters at input and hidden size 64: {parameter_count(genome, 64, 64):,}")
+    put("\n" + cleandoc(row.equations) + "\n\n" + diagram(genome))
 
 
 @click.command()
@@ -165,6 +165,7 @@ def export(
     from evo_nas.config import with_overrides
     from evo_nas.sessions import last_config
     from evo_nas.strangers import refuse_unsaid
+    from genomes.readable import readable
 
     header, births, warnings = read_births(directory)
     warn(warnings)
@@ -174,14 +175,15 @@ def export(
         put(source)
     else:
         out.write_text(source, encoding="utf-8")
-        print(f"wrote {out}", file=sys.stderr)
+        put_error(f"wrote {out}")
     if weights is not None:
         config = with_overrides(last_config(directory, header), data=data, address="local")
         refuse_unsaid(config, str(directory), task=task, address=None)
         metric = exporting.export_weights(births, header, birth, weights, config, threads)
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         reached = f"validation {header.metric} {metric:.4f}"
-        put_error(f"wrote {weights} ({reached})\nSHA-256 {digest}")
+        put_error(readable(f"wrote {weights} ({reached})"))
+        put_error(f"SHA-256 {digest}")
 
 
 @click.command()
@@ -192,7 +194,7 @@ def doctor(run: str, as_json: bool) -> None:
     from evo_nas.doctor import as_plain, as_text, examine
 
     findings = examine(Path(run))
-    click.echo(json.dumps(as_plain(findings), indent=2) if as_json else as_text(findings))
+    put(json.dumps(as_plain(findings), indent=2) if as_json else as_text(findings))
     if not all(finding.ok for finding in findings):
         sys.exit(1)
 

@@ -211,7 +211,7 @@ class WatchingConfig:
 
     Attributes:
         tensorboard: A folder for TensorBoard; the run's scalars go into a folder of its name
-            there. None for no scalars.
+            there. None, or an empty text, for no scalars.
     """
 
     tensorboard: str | None = None

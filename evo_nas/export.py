@@ -11,6 +11,7 @@ from evo_nas.config_tables import SearchConfig
 from evo_nas.record import Header
 from genomes.canonical import canonical
 from genomes.genome import Genome
+from genomes.readable import readable
 from genomes.source import python_source
 
 
@@ -30,7 +31,7 @@ def export_source(births: Births, header: Header, birth: int) -> str:
             f"{told.parameters:,} parameters, "
             f"hidden size {asked.hidden_size}."
         )
-    return python_source(canonical(Genome.from_json(asked.genome)), note=note)
+    return python_source(canonical(Genome.from_json(asked.genome)), note=readable(note))
 
 
 def export_weights(

@@ -40,6 +40,8 @@ def pareto_front(header: Header, births: Births) -> tuple[FrontRow, ...]:
     _, first = np.unique(births.cell[scored], return_index=True)
     rows = scored[np.sort(first)]
     costs = _costs(births, rows, config.evolution.objectives, config.training.num_layers)
+    if not costs:
+        return ()
     kept = not_dominated(births.fitness[rows], np.array(list(costs.values()), float).T)
     return tuple(
         FrontRow(

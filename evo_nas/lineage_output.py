@@ -10,6 +10,8 @@ from typing import Any
 from evo_nas.errors import RecordError
 from evo_nas.lineage import Entry, OperatorRow, Step
 from evo_nas.record.header import Header
+from evo_nas.record.json_text import parsed
+from genomes.readable import joined, readable
 
 
 def path_text(steps: Sequence[Step], header: Header) -> str:
@@ -31,7 +33,7 @@ def path_text(steps: Sequence[Step], header: Header) -> str:
         for before, after in step.changed:
             lines.append(f"    before  {before if before is not None else '(nothing)'}")
             lines.append(f"    after   {after if after is not None else '(nothing)'}")
-    return "\n".join(lines)
+    return joined(lines)
 
 
 def entries_text(entries: Sequence[Entry], header: Header) -> str:
@@ -65,7 +67,7 @@ def entries_text(entries: Sequence[Entry], header: Header) -> str:
         *("evaluations", "gain", "parameters", "seconds", "mutation"),
     )
     left = (3, 4, len(names) - 1)
-    return f"metric: {metric_name(header)}\n" + table(names, rows, left)
+    return f"metric: {readable(metric_name(header))}\n" + table(names, rows, left)
 
 
 def mutations_text(rows: Sequence[OperatorRow]) -> str:
@@ -103,8 +105,8 @@ def as_plain(row: Entry | Step | OperatorRow) -> dict[str, Any]:
     document = {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
     if isinstance(row, Entry):
         try:
-            document["genome"] = json.loads(row.genome)
-        except (ValueError, RecursionError) as error:
+            document["genome"] = parsed(row.genome)
+        except ValueError as error:
             raise RecordError(f"the genome of birth {row.birth} is no JSON: {error}.") from None
     return document
 
@@ -121,18 +123,19 @@ def to_dot(entries: Sequence[Entry], marked: Collection[int] = ()) -> str:
     for entry in entries:
         if entry.parent in shown:
             lines.append(f"  {entry.parent} -> {entry.birth};")
-    return "\n".join([*lines, "}"])
+    return joined([*lines, "}"])
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[int] = ()) -> str:
     """Aligned columns, numbers to the right; the columns ``left`` to the left."""
-    widths = [max(len(row[i]) for row in [names, *rows]) for i in range(len(names))]
+    shown = [[readable(cell) for cell in row] for row in (names, *rows)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in [names, *rows]
+        for row in shown
     )
 
 

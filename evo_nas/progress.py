@@ -12,6 +12,7 @@ from evo_nas.events import SCORED, Told
 from evo_nas.loop import Budget, Clock
 from evo_nas.past import Totals
 from evo_nas.strategies import Strategy
+from evo_nas.terminal import put_line
 
 PLAIN_SECONDS = 10.0
 """At most one plain line in so many seconds."""
@@ -48,19 +49,18 @@ class ProgressLine:
             self.told_here += 1
             if event.status not in SCORED and self.totals.statuses[event.status] == 1:
                 last = event.message.strip().splitlines()[-1:] or [""]
-                self._line(f"first failure {event.status!r} (birth {event.birth}): {last[0]}")
+                line = f"first failure {event.status!r} (birth {event.birth}): {last[0]}"
+                put_line(self.stream, line)
         self._warn_if_all_failed()
         self.show()
 
     def show(self, now: bool = False) -> None:
         """Print the line, on a terminal in place and elsewhere at most every ten seconds."""
         if self.stream.isatty():
-            self.stream.write(f"\r\x1b[K{self.text()}")
-            self.stream.flush()
+            put_line(self.stream, self.text(), end="")
         elif now or time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
-            self.stream.write(self.text() + "\n")
-            self.stream.flush()
+            put_line(self.stream, self.text())
 
     def end(self) -> None:
         """Leave the last state on a line of its own."""
@@ -115,10 +115,5 @@ class ProgressLine:
                 f"all {done} candidates so far have failed ({kinds}); drawing on. "
                 "Check the task and the learning rate; 'evo-nas status' shows the messages."
             )
-            self._line(f"warning: {message}")
+            put_line(self.stream, f"warning: {message}")
             self.on_warning(message)
-
-    def _line(self, text: str) -> None:
-        start = "\r\x1b[K" if self.stream.isatty() else ""
-        self.stream.write(f"{start}{text}\n")
-        self.stream.flush()

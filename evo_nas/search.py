@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +40,11 @@ from evo_nas.setting import (
     prepare_engine,
     refuse_other_engine,
 )
-from evo_nas.strangers import refuse_unsaid
+from evo_nas.strangers import refuse_unsaid, refuse_unsaid_scalars
 from evo_nas.strategies import make_strategy
-from evo_nas.terminal import warn
-from evo_nas.watching.session import logged_session, watch_of
+from evo_nas.terminal import put_error, warn
+from evo_nas.watching.session import logged_session, scalars_of, watch_of
+from genomes.readable import readable
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -100,7 +100,7 @@ def start(config: SearchConfig) -> Outcome:
     next(task.training_batches(config.training.batch_size, np.random.default_rng(config.seed)))
     describe = getattr(task, "describe", None)
     if describe is not None:
-        print(describe(), file=sys.stderr)
+        put_error(readable(describe()))  # it may quote the data: the names of their columns
     header = Header(
         config=to_dict(config),
         task=task.name,
@@ -129,7 +129,8 @@ def resume(
 
     Raises:
         SearchError: If task, data, search space, training, evolution or seed differ, or the run
-            names code or a cluster that the flags do not (`evo_nas.strangers`).
+            names code, a cluster or a folder elsewhere that the flags do not
+            (`evo_nas.strangers`).
         RecordError: If the record is damaged or another process writes to it.
     """
     with open_run(directory, COLUMNS) as record:
@@ -149,7 +150,16 @@ def resume(
         said = {name: overrides.get(name) for name in ("task", "address")}
         config = with_overrides(config, **{k: v for k, v in overrides.items() if k != "task"})
         refuse_unsaid(config, str(directory), **said)
+        scalars = scalars_of(config, directory, record.header)
+        refuse_unsaid_scalars(
+            config,
+            f"the configuration of {directory}",
+            overrides.get("tensorboard"),
+            known=scalars is not None and scalars.is_dir() and not scalars.is_symlink(),
+        )
         _require_budget(config)
+        if config.compare.seeds:
+            _refuse_unknown_names(config)
         _refuse_undetermined(config)
         record.checkpoint_segments = config.record.checkpoint_segments
         config = _with_absolute_data(config)
@@ -175,7 +185,7 @@ def _session(command: str, config: SearchConfig, record: Record, task: Task) -> 
         logged_session(directory, command, config) as session,
         pool_of(config, task, session.warn) as pool,
     ):
-        watch = watch_of(session, config, directory)
+        watch = watch_of(session, config, directory, header)
         for warning in record.warnings:
             watch.warning(warning)
         reason, note = search_in(config, record, pool, interrupt, kept, watch)
@@ -234,7 +244,7 @@ def _with_absolute_data(config: SearchConfig) -> SearchConfig:
     """Paths made absolute, so that a run can be resumed from another directory."""
     runs = tuple(absolute(run) for run in config.evolution.warm_start)
     config = replace(config, evolution=replace(config.evolution, warm_start=runs))
-    if (folder := config.watching.tensorboard) is not None:
+    if folder := config.watching.tensorboard:
         watching = replace(config.watching, tensorboard=absolute(folder))
         config = replace(config, watching=watching)
     data = config.task.data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from evo_nas.past import past_of
 from evo_nas.progress import ProgressLine
 from evo_nas.record import Record
 from evo_nas.strategies import make_strategy
+from evo_nas.terminal import put_error
 from evo_nas.warm_start import earlier_of
 from evo_nas.watching.session import Watch
 from evo_nas.watching.view import View
@@ -123,10 +123,9 @@ def search_in(
     loop.catch_up(rest)
     in_flight = len(loop.waiting) - len(loop.unsaved)
     if totals.told or in_flight:
-        print(
+        put_error(
             f"resuming {directory}: {totals.told} evaluations recorded, "
-            f"{in_flight} in flight will be run again",
-            file=sys.stderr,
+            f"{in_flight} in flight will be run again"
         )
     watch.note(
         "search begun",

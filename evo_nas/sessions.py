@@ -7,7 +7,6 @@ other workers or moved data; its configuration is written to ``sessions/001.json
 
 from __future__ import annotations
 
-import sys
 from dataclasses import fields, replace
 from typing import Any
 
@@ -16,9 +15,10 @@ from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import RecordError
 from evo_nas.record import Header, RunPath, run_path
 from evo_nas.record.layout import numbered
-from evo_nas.record.outside import read_whole
+from evo_nas.record.outside import read_document
 from evo_nas.record.sealed import BrokenSeal, opened, sealed
 from evo_nas.record.storage import Hold, make_directory, write_durably
+from evo_nas.terminal import warn
 
 FOLDER = "sessions"
 
@@ -30,12 +30,13 @@ def last_config(directory: str | RunPath, header: Header) -> SearchConfig:
     """
     for _, path in reversed(_files(run_path(directory))):
         try:
-            return from_dict(opened(read_whole(path))[0], str(path))
+            return from_dict(opened(read_document(path))[0], str(path))
         except (BrokenSeal, ConfigError, RecordError) as error:
-            print(
-                f"warning: {path} is damaged ({error}) and was passed over: budget, workers and "
-                "comparison are those of the session before it, unless you give others.",
-                file=sys.stderr,
+            warn(
+                [
+                    f"{path} is damaged ({error}) and was passed over: budget, workers and "
+                    "comparison are those of the session before it, unless you give others."
+                ]
             )
     return from_dict(header.config, f"{directory}/run.json")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
 from evo_nas.record import Header, RunPath
+from evo_nas.terminal import warn
 from workers.limits import Limits, Pool
 
 if TYPE_CHECKING:
@@ -98,14 +98,15 @@ def prepare_engine(config: SearchConfig, before: Iterable[str] = ()) -> str:
     except (ValueError, NativeUnavailable) as error:
         raise SearchError(str(error)) from error
     if reason := why_slow(engine):
-        print(f"warning: candidates train more slowly, with torch: {reason}", file=sys.stderr)
+        warn([f"candidates train more slowly, with torch: {reason}"])
     # "native/avx512 fused" is the engine native.
     others = {re.split("[/ ]", engine)[0] for engine in before} - {"", here}
     if others:
-        print(
-            f"warning: engine {', '.join(sorted(others))} ran before, here it is {here}: trainings "
-            "of one seed differ between engines as much as between seeds.",
-            file=sys.stderr,
+        warn(
+            [
+                f"engine {', '.join(sorted(others))} ran before, here it is {here}: trainings "
+                "of one seed differ between engines as much as between seeds."
+            ]
         )
     return label
 

@@ -13,6 +13,7 @@ from evo_nas.comparison.output import as_json, table
 from evo_nas.lineage import best
 from evo_nas.record.paths import RunPath
 from evo_nas.strangers import flags_to_repeat
+from genomes.readable import joined
 
 if TYPE_CHECKING:
     from evo_nas.search import Outcome
@@ -29,7 +30,7 @@ def outcome_text(outcome: Outcome) -> str:
     lines = [f"{outcome.directory}: {_counts(outcome)}"]
     if not leaders:
         lines.append(f"no candidate finished well. See: {command('status', outcome.directory)}")
-        return "\n".join(lines)
+        return joined(lines)
     lines += [
         "",
         f"best cells of the search, by {header.metric}{unit} on the validation part "
@@ -45,7 +46,7 @@ def outcome_text(outcome: Outcome) -> str:
             f"{row.parameters:>11,} {row.generation:>11}  {row.operator} {name}".rstrip()
         )
     if outcome.comparison is not None:
-        lines += ["", table(outcome.comparison)]
+        lines += ["", *table(outcome.comparison).split("\n")]
     winner = leaders[0].birth
     lines += [
         "",
@@ -54,7 +55,7 @@ def outcome_text(outcome: Outcome) -> str:
         f"  {command('export', outcome.directory)} --birth {winner}",
         f"  {resume_command(outcome)} {_more(outcome)}",
     ]
-    return "\n".join(lines)
+    return joined(lines)
 
 
 def any_finished(outcome: Outcome) -> bool:

@@ -17,6 +17,7 @@ from evo_nas.front import FrontRow, pareto_front
 from evo_nas.lineage import Entry, best
 from evo_nas.lineage_output import as_plain, entries_text, metric_name, table
 from evo_nas.record.header import Header
+from genomes.readable import joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +151,16 @@ def to_text(status: RunStatus, header: Header) -> str:
     if message := status.last_failure.strip():
         lines.append(f"last failure: {message.splitlines()[-1]}")
     if status.best is None:
-        return "\n".join([*lines, "best: no evaluation has finished well yet"])
-    lines += ["", "best so far", entries_text([status.best], header).split("\n", 1)[1]]
+        return joined([*lines, "best: no evaluation has finished well yet"])
+    lines += ["", "best so far", *entries_text([status.best], header).split("\n")[1:]]
     if status.published:
         rows = [
             (name, f"{fitness:.4f}", f"{(status.best.fitness or 0.0) - fitness:+.4f}")
             for name, fitness in status.published.items()
         ]
-        lines += ["", table(("published cell", "fitness", "best minus it"), rows, left=(0,))]
-    return "\n".join(lines + _front(status))
+        heads = ("published cell", "fitness", "best minus it")
+        lines += ["", *table(heads, rows, left=(0,)).split("\n")]
+    return joined(lines + _front(status))
 
 
 def _front(status: RunStatus) -> list[str]:
@@ -175,7 +177,7 @@ def _front(status: RunStatus) -> list[str]:
         for row in status.front
     ]
     heads = ("birth", "digest", "fitness", *(name.replace("_", "-") for name in names))
-    return ["", "Pareto front", table(heads, rows, left=(1,))]
+    return ["", "Pareto front", *table(heads, rows, left=(1,)).split("\n")]
 
 
 def _stops(status: RunStatus) -> list[str]:

@@ -1,9 +1,10 @@
-"""What commands show of a record: nothing that a file holds acts on the terminal."""
+"""All that commands print goes through here: nothing that a file holds acts on the terminal."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from typing import TextIO
 
 import click
 
@@ -22,10 +23,16 @@ def put_error(text: str) -> None:
     print(readable(text, keep="\n\t"), file=sys.stderr)
 
 
-def warn(warnings: Iterable[str]) -> None:
-    """Show warnings on stderr, one line each, over the progress line if there is one."""
+def put_line(stream: TextIO, line: str, end: str = "\n") -> None:
+    """Show one line, on a terminal in the place of a line that was left without its end."""
     from genomes.readable import readable
 
-    start = "\r\x1b[K" if sys.stderr.isatty() else ""
+    start = "\r\x1b[K" if stream.isatty() else ""
+    stream.write(f"{start}{readable(line)}{end}")
+    stream.flush()
+
+
+def warn(warnings: Iterable[str]) -> None:
+    """Show warnings on stderr, one line each, over the progress line if there is one."""
     for warning in warnings:
-        print(f"{start}warning: {readable(warning)}", file=sys.stderr)
+        put_line(sys.stderr, f"warning: {warning}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 MOST = 1000
 """Characters of an error message; a longer one loses its middle."""
 
@@ -19,6 +21,11 @@ def readable(text: str, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Lines as one text; no line breaks but those between them, whatever the lines quote."""
+    return "\n".join(map(readable, lines))
 
 
 class OneLine(Exception):

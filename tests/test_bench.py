@@ -27,6 +27,7 @@ from evo_nas.errors import BenchError
 from genomes import Genome, SearchSpace, canonical, random_genome
 from genomes.features import similarity
 from genomes.nas_bench_nlp import to_recipe
+from tests.hostile import edit_document, ran, strangers_run
 from tests.shared_data import shared_data
 from tests.tiny import arguments, evo_nas
 
@@ -301,6 +302,19 @@ def test_the_command_prints_a_table_and_draws_a_picture(table_file: Path, tmp_pa
     document = json.loads(as_json.stdout)
     assert [s["strategy"] for s in document["standings"]] == ["random", "guided"]
     assert len(document["standings"][0]["curve"]) == 24
+
+
+def test_a_unit_that_acts_on_a_terminal_is_escaped_in_table_and_picture(tmp_path: Path) -> None:
+    run, picture = strangers_run(tmp_path), tmp_path / "regret.svg"
+    edit_document(run / "run.json", unit="\x1b[2J\ud800\n<b>")
+    words = ["bench", str(run), "--evaluations", "4", "--seeds", "2", "--processes", "0"]
+    result = ran(*words, "--strategies", "random", "--plot", str(picture))
+    assert result.exit_code == 0
+    assert "regret \\x1b[2J\\ud800\\n<b>: mean over" in result.stdout
+    (title, *_) = ElementTree.fromstring(picture.read_text()).iter(
+        "{http://www.w3.org/2000/svg}text"
+    )
+    assert title.text is not None and "(\\x1b[2J\\ud800\\n<b>)" in title.text
 
 
 @pytest.mark.parametrize(

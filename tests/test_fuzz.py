@@ -6,7 +6,9 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evo_nas.births import read_births
+from evo_nas.comparison import output
+from evo_nas.comparison.folders import folders_of
+from evo_nas.comparison.reading import read_comparison
 from evo_nas.config import ConfigError, from_dict, load
 from evo_nas.errors import BenchError, LineageError, RecordError
 from evo_nas.past import COLUMNS, EVERYTHING, past_of
-from evo_nas.record import read_events, read_header
+from evo_nas.record import read_events
 from evo_nas.record.reading import read_table
+from evo_nas.record.sealed import opened, sealed
 from evo_nas.sessions import last_config
+from evo_nas.status import summary, to_json, to_text
+from evo_nas.warm_start import FILE, earlier_of
+from evo_nas.watching.ending import course_of
 from genomes import Genome
 from genomes.canonical import canonical
 from genomes.equations import equations, parse_equations
@@ -27,7 +36,7 @@ from genomes.genome import InvalidGenome
 from genomes.nas_bench_nlp import from_recipe
 from genomes.published import published, published_names
 from genomes.source import python_source
-from tests.hostile import strangers_run, unchanged
+from tests.hostile import edit_config, strangers_run, unchanged
 from tests.recordings import words
 from tests.test_hostile_recordings import tar
 from workers.tasks import TaskError, load_task
@@ -143,12 +152,28 @@ def test_a_mutated_configuration_is_one_or_refused(tmp_path: Path, rounds: int) 
 
 
 def read_all(run: Path) -> None:
-    """All that is read of a run."""
-    header = read_header(run)
+    """All that is read of a run and shown of it, but for what lies beside its record."""
+    header, births, _ = read_births(run)
     read_events(run)
-    read_births(run)
     past_of(run, header, read_table(run, COLUMNS), EVERYTHING, failures=EVERYTHING)
-    last_config(run, header)
+    course_of(run, last_config(run, header), births)
+    found = summary(header, births)  # the Pareto front among others
+    assert_shown(to_text(found, header), to_json(found))
+
+
+def read_beside(run: Path) -> None:
+    """The comparisons of a run, and what it learned from others."""
+    for folder in folders_of(run):
+        compared = read_comparison(folder)
+        assert_shown(output.table(compared), output.to_json(compared))
+        assert_shown(output.markdown(compared), "{}")
+    earlier_of(run, ["/nowhere"])
+
+
+def assert_shown(text: str, document: str) -> None:
+    """What is shown does not act on a terminal, and is JSON where it is to be."""
+    assert all(line.isprintable() for line in text.split("\n")), ascii(text)
+    json.loads(document)
 
 
 @pytest.mark.parametrize("rounds", [60, MANY])
@@ -170,6 +195,49 @@ def test_a_run_with_a_mutated_file_is_read_or_refused(
             read += allowed(lambda: read_all(run))
         path.write_bytes(whole)
     assert read < rounds
+
+
+ODD: list[Any] = [None, True, 0, -1, 7, 2**63, 10**400, 0.5, -1e308, "", "x", "nsga2"]
+ODD += ["\ud800", "\x1b[2J\n", [], [[]], ["x"], {}, {"a": 1}]
+
+
+def edited(value: Any, rng: np.random.Generator, depth: int = 0) -> Any:
+    """A document with one of its values, however deep, replaced by another one or taken away."""
+    if not isinstance(value, dict | list) or not value or (depth and rng.random() < 0.2):
+        return ODD[int(rng.integers(len(ODD)))]
+    changed = value.copy()
+    keys = [*value] if isinstance(value, dict) else [*range(len(value))]
+    key = keys[int(rng.integers(len(keys)))]
+    if rng.random() < 0.1:
+        del changed[key]
+    else:
+        changed[key] = edited(value[key], rng, depth + 1)
+    return changed
+
+
+@pytest.mark.parametrize("rounds", [10, MANY])
+def test_a_run_with_an_edited_document_is_read_or_refused(tmp_path: Path, rounds: int) -> None:
+    rng = np.random.default_rng(4)
+    run = strangers_run(tmp_path)
+    edit_config(run, "evolution", strategy="nsga2", objectives=["parameters", "multiply_adds"])
+    cells = [[published(name).to_json(), 0.5] for name in ("gru", "lstm")]
+    (run / FILE).write_bytes(sealed({"runs": ["/nowhere"], "cells": cells}))
+    files = [*run.glob("*.json"), *run.glob("sessions/*"), *run.glob("checkpoints/*")]
+    files += [run / "comparisons" / "003" / "run.json"] * 3  # which has most in it
+    shutil.rmtree(run / "comparisons" / "001")
+    shutil.rmtree(run / "comparisons" / "002")
+    assert len(files) > 6
+    read_beside(run)
+    read = 0
+    for turn in range(rounds):
+        path = files[turn % len(files)]
+        whole = path.read_bytes()
+        path.write_bytes(sealed(edited(opened(whole)[0], rng)))
+        with unchanged(run):
+            beside = path.name == FILE or path.parent.parent.name == "comparisons"
+            read += allowed(partial(read_beside if beside else read_all, run))
+        path.write_bytes(whole)
+    assert 0 < read < rounds
 
 
 def table_bytes(kind: str) -> bytes:

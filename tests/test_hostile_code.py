@@ -10,8 +10,10 @@ import pytest
 
 from evo_nas.config import from_dict, load
 from evo_nas.errors import SearchError
+from evo_nas.record.sealed import opened, sealed
 from evo_nas.strangers import flags_to_repeat, refuse_unsaid
-from tests.hostile import edit_config, ran, refused, strangers_run
+from tests.formats.make_run import text
+from tests.hostile import edit_config, ran, refused, strangers_run, unchanged
 from tests.tiny import SMALL, environment, evo_nas
 
 OWN = """
@@ -102,6 +104,65 @@ def test_a_ray_of_ones_own_need_not_be_said(address: str) -> None:
     assert flags_to_repeat(config) == []
 
 
+@pytest.mark.parametrize("place", ["victim/.config/autostart", "s3://bucket/board"])
+def test_scalars_go_nowhere_that_only_a_strangers_run_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    folder = place if "://" in place else str(tmp_path / place)
+    run, here = strangers_run(tmp_path), tmp_path / "here"
+    edit_watching(run, folder)
+    here.mkdir()
+    monkeypatch.chdir(here)
+    data = tmp_path / "tiny.txt"
+    data.write_text(text())
+    words = ("resume", str(run), "--evaluations", "17", "--workers", "0", "--seeds", "0")
+    there = sorted(tmp_path.iterdir())
+    with unchanged(here):
+        said = refused(*words, "--data", str(data))
+    assert sorted(tmp_path.iterdir()) == there
+    assert said.startswith(f"the configuration of {run}: tensorboard is {folder!r}, ")
+    none = ran(*words, "--data", str(data), "--tensorboard", "")
+    assert none.exit_code == 0 and sorted(tmp_path.iterdir()) == there
+    edit_watching(run, folder)
+    named = tmp_path / "board"
+    assert ran(*words, "--data", str(data), "--tensorboard", str(named)).exit_code == 0
+    (made,) = named.iterdir()
+    assert len([*made.iterdir()]) == 1
+    # What this very run has written to need not be said again, unless it is a link.
+    more = (*words, "--evaluations", "18", "--data", str(data))
+    assert ran(*more).exit_code == 0
+    assert len([*made.iterdir()]) == 2
+    made.rename(tmp_path / "precious")
+    made.symlink_to(tmp_path / "precious")
+    assert f"say so: --tensorboard {named}" in refused(*more, "--evaluations", "19")
+    through = refused(*more, "--evaluations", "19", "--tensorboard", str(named))
+    assert "is a link, and nothing is written through one" in through
+    assert len([*(tmp_path / "precious").iterdir()]) == 2
+
+
+def test_scalars_of_a_job_go_nowhere_that_only_its_configuration_names(tmp_path: Path) -> None:
+    config = tmp_path / "search.toml"
+    config.write_text('[watching]\ntensorboard = "/elsewhere"\n')
+    more = ("--run", str(tmp_path / "run"), "--evaluations", "4")
+    said = refused("job", str(config), *more)
+    assert said.startswith("the configuration of this job: tensorboard is '/elsewhere', which")
+    cluster = ("--address", "http://127.0.0.1:1")
+    assert "say so: --tensorboard /elsewhere" in refused("submit", str(config), *cluster, *more)
+    # What is said is taken: the next thing that is missing is the data, or the cluster.
+    named = ("--tensorboard", "/elsewhere", "--data", str(tmp_path / "none.txt"))
+    assert "none.txt" in refused("job", str(config), *more, *named)
+    assert not (tmp_path / "run").exists()
+
+
+def edit_watching(run: Path, folder: str) -> None:
+    """Let a run and its sessions name a folder for scalars; their format did not know it yet."""
+    for path in [run / "run.json", *(run / "sessions").glob("*.json")]:
+        document = opened(path.read_bytes())[0]
+        config = document["config"] if path.name == "run.json" else document
+        config["watching"] = {"tensorboard": folder}
+        path.write_bytes(sealed(document))
+
+
 def test_ones_own_task_goes_on_if_it_is_named_again(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(OWN)
     series, run = tmp_path / "series.txt", tmp_path / "run"
@@ -124,7 +185,7 @@ def test_a_header_cannot_put_code_into_an_exported_cell(tmp_path: Path) -> None:
     from tests.hostile import edit_document
 
     run, mark = strangers_run(tmp_path), tmp_path / "mark"
-    harm = f'"""\nopen({str(mark)!r}, "w")\n"""\n\\'
+    harm = f'"""\nopen({str(mark)!r}, "w")\n"""\n\ud800\\'
     edit_document(run / "run.json", task=harm, metric=harm, unit=harm)
     cell = tmp_path / "cell.py"
     assert ran("export", str(run), "--out", str(cell)).exit_code == 0

@@ -10,8 +10,8 @@ import pytest
 from evo_nas.config import ConfigError, from_dict, load
 from evo_nas.config_tables import RANGES, TABLES
 from evo_nas.errors import shown
-from tests.hostile import assert_readable, bounded, refused, unchanged
-from tests.tiny import arguments
+from tests.hostile import assert_readable, bounded, ran, refused, unchanged
+from tests.tiny import SMALL, arguments, tiny_text
 
 WRONG: dict[str, tuple[bytes, str]] = {
     "nested lists": (b"seed = " + b"[" * 50_000, "nested too deeply"),
@@ -33,8 +33,13 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "such a value": (b'[training]\nengine = 1\nschedule = "\\u001b[2J\\n"', "engine is 1, but"),
     "a zero byte": (b'[task]\ndata = "a\\u0000b"', "zero bytes"),
     "a zero byte in the run": (b'run = "a\\u0000b"', "zero bytes"),
-    "a run outside": (b'run = "../../elsewhere"', "leads out of where it stands"),
-    "a run outside in disguise": (b'run = "runs/./x/../../../elsewhere"', "leads out of where"),
+    "a run outside": (b'run = "../../elsewhere"', "does not lie below the folder"),
+    "a run outside in disguise": (b'run = "runs/./x/../../../elsewhere"', "does not lie below"),
+    "a run at the root": (b'run = "/elsewhere"', "say so: --run /elsewhere"),
+    "a run in a bucket": (b'run = "s3://theirs/run"', "say so: --run s3://theirs/run"),
+    "scalars outside": (b'[watching]\ntensorboard = "../elsewhere"', "--tensorboard ../elsewhere"),
+    "scalars at the root": (b'[watching]\ntensorboard = "/elsewhere"', "--tensorboard /elsewhere"),
+    "scalars in a bucket": (b'[watching]\ntensorboard = "s3://x/y"', "go to a folder of this mach"),
     "digits": (b"seed = " + b"9" * 5_000, "is not TOML"),
     "hexadecimal digits": (b"seed = 0x" + b"f" * 100_000, "is an integer of 400,000 bits"),
     "such an option": (b"[task]\nx = 0x" + b"f" * 100_000, "is an integer of 400,000 bits"),
@@ -115,10 +120,39 @@ def test_a_run_named_on_the_command_line_may_lie_anywhere(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     words = arguments(tmp_path, "--evaluations", "2", "--seeds", "0", run="here/../there")
-    from tests.hostile import ran
-
     assert ran(*words).exit_code == 0
     assert (tmp_path / "there" / "run.json").exists()
+
+
+def test_places_below_the_folder_one_is_in_need_not_be_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "search.toml"
+    config.write_text('run = "runs/first"\n[watching]\ntensorboard = "board"\n')
+    words = [*SMALL, "--data", str(tiny_text(tmp_path)), "--workers", "0", "--seeds", "0"]
+    assert ran("search", str(config), *words, "--evaluations", "1").exit_code == 0
+    assert (tmp_path / "runs" / "first" / "run.json").exists()
+    assert len([*(tmp_path / "board").glob("first-*/events.out.tfevents.*")]) == 1
+
+
+def test_a_link_that_came_along_leads_nothing_out_of_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, precious = tmp_path / "here", tmp_path / "precious"
+    here.mkdir()
+    precious.mkdir()
+    monkeypatch.chdir(here)
+    (here / "there").symlink_to(precious)
+    (here / "circle").symlink_to(here / "circle")
+    (here / "run.toml").write_text('run = "there/first"\n')
+    (here / "board.toml").write_text('[watching]\ntensorboard = "there/board"\n')
+    (here / "circle.toml").write_text('[watching]\ntensorboard = "circle"\n')
+    words = [*SMALL, "--data", str(tiny_text(tmp_path)), "--workers", "0", "--evaluations", "1"]
+    with unchanged(precious):
+        assert "say so: --run there/first" in refused("search", "run.toml", *words)
+        assert "say so: --tensorboard there/board" in refused("search", "board.toml", *words)
+        assert "circle" in refused("search", "circle.toml", *words)
 
 
 def test_a_good_configuration_is_still_good(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.hostile import MiB, assert_readable, bounded, refused_data, written
+from tests.hostile import MiB, assert_readable, bounded, ran, refused_data, written
 from tests.recordings import folder, words
+from tests.tiny import SMALL
 from workers.tasks import TaskError, load_task
 from workers.tasks.files import ALWAYS_UNPACKED, MAX_BYTES, most_unpacked, read_bytes
 
@@ -303,3 +304,15 @@ def test_a_hostile_option_is_refused(tmp_path: Path, kind: str, options: dict[st
         path = written(tmp_path, "a.txt" if kind == "text" else "a.csv", table)
     with bounded(100 * MiB):
         assert refused_data(path, kind, **options)
+
+
+def test_names_of_columns_do_not_act_on_the_terminal_of_a_search(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    rows = "".join(f"{k},{k % 3}\n" for k in range(300))
+    path.write_text("\x1b[2J\x1b]0;owned\x07,b\n" + rows)
+    begin = ["search", "--task", "forecasting", "--data", str(path), "--run", str(tmp_path / "run")]
+    begin += ["--option", "window=4", "--option", "horizon=2", "--seeds", "0", *SMALL]
+    result = ran(*begin, "--evaluations", "1", "--workers", "0")
+    assert result.exit_code == 0, result.stderr
+    assert "4 rows of \\x1b[2J\\x1b]0;owned\\x07, b predict" in result.stderr
+    assert all(line.isprintable() for line in result.stderr.splitlines())

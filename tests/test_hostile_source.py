@@ -1,4 +1,5 @@
-"""No pickle anywhere, and nothing else that turns data into code: read from the syntax tree."""
+"""No pickle anywhere, nothing else that turns data into code, and nothing printed as it is: read
+from the syntax tree."""
 
 from __future__ import annotations
 
@@ -17,6 +18,13 @@ METHODS = {"torch.load", "torch.hub.load", "np.fromregex", "pickle.loads", "os.s
 IMPORTS_BY_NAME = {"workers.tasks.loading", "workers.evaluator", "evo_nas.doctor", "evo_nas.export"}
 """What imports modules by names from elsewhere: tasks (`evo_nas.strangers` asks first) and
 evaluators of the user; the other two only ours and torch, by names that stand in them."""
+
+PRINTS = {
+    *("evo_nas.terminal", "evo_nas.watching.screen", "workers.open_pool"),
+    *("evo_nas.record.bucket", "evo_nas.record.lease", "workers.engine.native.build"),
+}
+"""What prints: the first three escape what they are given. Of the others, a bucket's streams are
+files, a lease says who holds a run, and the library's build is a developer's command."""
 
 
 def runs_data(tree: ast.AST) -> Iterator[str]:
@@ -42,6 +50,29 @@ def runs_data(tree: ast.AST) -> Iterator[str]:
             yield f"calls {called} with a shell"
         if called.endswith((".extractall", ".extract")):
             yield f"calls {called}"
+
+
+def prints_raw(tree: ast.AST) -> Iterator[str]:
+    """Calls of a file that print anything but constants, past what escapes them."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        prints = called in ("print", "click.echo", "click.secho")
+        if not (prints or called.endswith(("stream.write", "stdout.write", "stderr.write"))):
+            continue
+        if not all(isinstance(argument, ast.Constant) for argument in node.args):
+            yield f"line {node.lineno} calls {called}"
+
+
+def test_all_that_is_printed_is_escaped_in_one_place() -> None:
+    found = {
+        module_name(path): said
+        for path in sources(*PACKAGES)
+        if module_name(path) not in PRINTS
+        if (said := list(prints_raw(ast.parse(path.read_text(encoding="utf-8")))))
+    }
+    assert found == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -53,6 +53,7 @@ def test_a_taken_request_fills_the_pool_until_it_settles() -> None:
         ("gives_fitness:nan", "diverged", "the fitness is nan"),
         ("gives_fitness:inf", "diverged", "the fitness is inf"),
         ("gives_metric:-inf", "diverged", "the metric is -inf"),
+        ("gives_metric:1e200", "diverged", "the metric is 1e+200"),
         ("gives_no_fitness", "error", "gave None as fitness, not a number"),
         ("gives_text_as_fitness", "error", "gave an object of type str as fitness"),
         ("gives_a_dictionary", "error", "gave an object of type dict, not a Result"),

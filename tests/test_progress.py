@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from evo_nas.config_tables import BudgetConfig, EvolutionConfig, SearchConfig
 from evo_nas.loop import Budget, Clock
@@ -19,10 +20,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def progress(stream: io.StringIO, before: float = 0.0) -> ProgressLine:
+def progress(stream: io.StringIO, before: float = 0.0, unit: str = "nats/char") -> ProgressLine:
     strategy = make_strategy(CONFIG)
     return ProgressLine(
-        strategy, Budget(9), Clock(before), "nats/char", higher_is_better=False, stream=stream
+        strategy, Budget(9), Clock(before), unit, higher_is_better=False, stream=stream
     )
 
 
@@ -94,3 +95,16 @@ def test_what_earlier_sessions_did_counts_but_not_for_the_pace() -> None:
     line = progress(stream, before=3600.0)
     tell(line, [-1.0, -0.5], here=False)
     assert line.text().startswith("2/9 evaluations | best 0.5000 nats/char | 0/hour")
+
+
+def test_neither_unit_nor_message_of_a_record_acts_on_the_terminal() -> None:
+    stream = Terminal()
+    line = progress(stream, unit="\x1b[2J\ud800\nx")
+    tell(line, [-1.0])
+    asked = line.strategy.ask()
+    line.strategy.note(asked)
+    line.told([replace(told(asked, None), message="first\nlast \x1b]0;owned\x07")])
+    first, second = stream.getvalue().split("\n")
+    assert "best 1.0000 \\x1b[2J\\ud800\\nx |" in first
+    assert first.endswith("\r\x1b[Kfirst failure 'diverged' (birth 1): last \\x1b]0;owned\\x07")
+    assert second.startswith("\r\x1b[K2/9 evaluations")

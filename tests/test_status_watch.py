@@ -23,7 +23,7 @@ from evo_nas.config_tables import BudgetConfig, CompareConfig, SearchConfig
 from evo_nas.record import create_run, open_run
 from evo_nas.sessions import note_session
 from evo_nas.watching import watch
-from evo_nas.watching.screen import Blocks, Terminal
+from evo_nas.watching.screen import Blocks, Terminal, cut
 from evo_nas.watching.watch import ENDED, IDLE, Looker, watch_run
 from tests.faulty_runs import Forks
 from tests.test_record import asked, header, told
@@ -324,6 +324,28 @@ def test_what_does_not_fit_a_terminal_is_cut_and_said(monkeypatch: pytest.Monkey
     lines = displayed(stream.getvalue(), columns=20)
     assert lines == ["now", "0 " + "x" * 17, "1 " + "x" * 17, "2 " + "x" * 17, lines[4], ""]
     assert lines[4] == "... 6 more lines in a taller window"[:19]
+
+
+@pytest.mark.parametrize(
+    ("line", "columns", "kept"),
+    [
+        ("birth 1", 5, "birth"),
+        ("名前 1", 4, "名前"),
+        ("名前 1", 3, "名"),  # one column is left, and half a character is none
+        ("e\u0301e\u0301e", 2, "e\u0301e\u0301"),  # accents take no column of their own
+        ("ü", 5, "ü"),
+    ],
+)
+def test_a_line_is_cut_by_columns_not_by_characters(line: str, columns: int, kept: str) -> None:
+    assert cut(line, columns) == kept
+
+
+@pytest.mark.parametrize("kind", [Terminal, Blocks])
+def test_lines_that_act_on_a_terminal_are_escaped(kind: type[Terminal] | type[Blocks]) -> None:
+    stream = io.StringIO()
+    kind(stream).show(["\x1b[2J\n\ud800"], "\x07", changed=True)
+    shown = [line.removesuffix("\x1b[K") for line in stream.getvalue().splitlines()]
+    assert shown[:2] == ["\\x07", "\\x1b[2J\\n\\ud800"]
 
 
 def test_on_a_terminal_the_age_of_the_last_result_goes_on_without_a_change() -> None:

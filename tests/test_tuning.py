@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from evo_nas.births import births_in
-from evo_nas.comparison.entrants import BASELINE, CONTROL, SEARCH, Field, field_from, field_of
+from evo_nas.comparison.entrants import BASELINE, CONTROL, SEARCH, Field, field_of
 from evo_nas.comparison.plans import final_plan, tuning_plan
+from evo_nas.comparison.recorded import field_from
 from evo_nas.comparison.terms import OWN, Terms, full_terms, quick_terms
 from evo_nas.comparison.tuning import chosen
 from evo_nas.config import CompareConfig, SearchConfig
 from evo_nas.events import Asked, Event, Status, Told
 from genomes import Genome, published
 from genomes.canonical import canonical
+from tests.test_record import header
 from tests.tiny import tiny_text
 from workers.messages import Training
 from workers.tasks import load_task
@@ -97,7 +99,8 @@ def test_one_training_serves_a_cell_that_random_search_found_too(task: Task) -> 
 
 def test_the_field_survives_the_header(task: Task) -> None:
     found = chosen(CONFIG, TERMS, field(task), results(field(task)), higher_is_better=False)
-    assert field_from(json.loads(json.dumps(found.plain()))) == found
+    config = json.loads(json.dumps({"field": found.plain()}))
+    assert field_from(replace(header(), config=config), Path("comparison")) == found
 
 
 def test_a_quick_comparison_has_no_tuning_and_no_random_search() -> None:

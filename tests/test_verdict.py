@@ -249,3 +249,17 @@ def test_the_table_is_the_same_in_every_form() -> None:
     assert last["difference"]["conclusion"] == "worse"
     lines = [line for line in marked.splitlines() if line.startswith("|")]
     assert len(lines) == 5 and len({line.count("|") for line in lines}) == 1
+
+
+def test_no_name_breaks_the_table_or_what_surrounds_it() -> None:
+    name = "gru | <b>![x](y)\n# forged"
+    result = comparison(row("birth 17", *less(0.012)), row(name, *LSTM), rival=name)
+    lines = markdown(result).splitlines()
+    cells = [line for line in lines if line.startswith("|")]
+    assert len(cells) == 4
+    assert {line.replace("\\|", "").count("|") for line in cells} == {13}
+    assert r"| gru \| \<b>!\[x](y)\n# forged |" in cells[-1]
+    for form in (markdown(result), table(result)):
+        assert not any(line.startswith("# forged") for line in form.splitlines())
+    widths = {len(line) for line in table(result).splitlines()[2:5]}
+    assert len(widths) == 1

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from evo_nas.config import with_overrides
 from evo_nas.config_tables import SearchConfig
 from evo_nas.search import start
 from evo_nas.watching.view import View, name_of
+from tests.test_record import header
 from tests.tiny import environment, tiny_text
 from workers import runtime
 from workers.metrics import metrics_of
@@ -99,7 +101,7 @@ def test_a_search_on_ray_stands_at_its_metrics_endpoint(tmp_path: Path, ray_here
     results = [entry for entry in map(json.loads, log) if entry["event"] == "result"]
     assert len(results) == 6
     assert all(entry["worker"].startswith("worker-0@") for entry in results)
-    about = {"run": "a run"}
+    about = {"run": name_of("/a run", outcome.header)}
     text = eventually(ray_here, "ray_evo_nas_evaluations_total", ok, status="ok", **about)
     failed = [
         value(text, "ray_evo_nas_evaluations_total", status=status, **about) or 0.0
@@ -138,11 +140,27 @@ def test_a_metric_that_is_not_known_yet_is_not_shown(ray_here: Any) -> None:
     assert value(text, "ray_evo_nas_best_metric", run="young") is None
 
 
-def test_a_run_is_called_like_its_directory() -> None:
-    assert name_of("/data/runs/book") == "book"
-    assert name_of("/data/runs/book/") == "book"
-    assert name_of("/data/runs/book/random") == "random"
-    assert name_of("/") == "run"
+@pytest.mark.parametrize(
+    ("directory", "name"),
+    [
+        ("/data/runs/book", "book"),
+        ("/data/runs/book/", "book"),
+        ("/data/runs/book/random", "random"),
+        ("s3://bucket/runs/book", "book"),
+        ("/", "run"),
+    ],
+)
+def test_a_run_is_called_like_its_directory_and_by_digits_of_its_header(
+    directory: str, name: str
+) -> None:
+    called, digits = name_of(directory, header()).rsplit("-", 1)
+    assert called == name and re.fullmatch("[0-9a-f]{8}", digits)
+
+
+def test_runs_of_one_name_are_told_apart_wherever_they_lie() -> None:
+    first, second = header(), replace(header(), created="2026-01-01T00:00:01+00:00")
+    assert name_of("/a/run", first) != name_of("/b/run", second)
+    assert name_of("/a/run", first) == name_of("/moved/run", first)
 
 
 def test_a_process_without_ray_has_no_metrics_and_does_not_import_it_for_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import resource
 import struct
 import subprocess
@@ -84,6 +85,7 @@ def points(path: Path) -> list[Point]:
 
 
 def only_file(folder: Path) -> Path:
+    """The only one there is in a folder, or folder."""
     (path,) = folder.iterdir()
     return path
 
@@ -95,7 +97,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> tuple[Pa
     words = ("--evaluations", "12", "--seeds", "0", "--tensorboard", str(folder / "board"))
     done = forks.run(arguments(folder, *words), folder / "run")
     assert done.code == 0, done.errors
-    return folder / "run", folder / "board" / "run"
+    return folder / "run", only_file(folder / "board")
 
 
 def test_the_checksum_is_the_one_of_the_standard() -> None:
@@ -162,7 +164,8 @@ def test_a_resumed_run_goes_on_in_the_same_folder_without_being_told_again(
     run = tmp_path / "run"
     done = forks.run(["resume", str(run), "--evaluations", "7"], run)  # from another directory
     assert done.code == 0, done.errors
-    folder = tmp_path / "board" / "run"
+    folder = only_file(tmp_path / "board")
+    assert re.fullmatch("run-[0-9a-f]{8}", folder.name)
     births = [
         [step for tag, step, _ in points(path) if tag == "evaluation/seconds"]
         for path in sorted(folder.iterdir())

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from workers.device_faults import breaks_the_device, free_device_memory, is_out_of_memory
 from workers.limits import PoolError
-from workers.messages import Failure, FailureKind, Progress, Request, Result, Unusable, failed
+from workers.messages import (
+    LARGEST,
+    Failure,
+    FailureKind,
+    Progress,
+    Request,
+    Result,
+    Unusable,
+    failed,
+)
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
@@ -132,7 +141,7 @@ def _checked(request: Request, value: object, worker: str) -> Result:
         return _checked_failure(request, value, value.failure, known)
     metric, fitness = _number(value.metric, "metric"), _number(value.fitness, "fitness")
     for name, number in (("metric", metric), ("fitness", fitness)):
-        if not math.isfinite(number):
+        if not abs(number) <= LARGEST:  # which no nan is
             return failed(request, "diverged", f"the {name} is {number}.", **known)
     return Result(
         request.birth, request.seed, metric, fitness, None, stopped=value.stopped, **known

@@ -8,6 +8,9 @@ from typing import Literal
 FailureKind = Literal["diverged", "out_of_memory", "timed_out", "worker_lost", "error"]
 Part = Literal["validation", "test"]
 
+LARGEST = 1e150
+"""A metric beyond it has diverged: squares of differences would exceed the numbers there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Training:

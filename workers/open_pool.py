@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from genomes.readable import readable
 from workers.evaluator import EVALUATOR
 from workers.exposure import protect
 from workers.limits import Limits, Pool, PoolError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _on_stderr(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(readable(text), file=sys.stderr)
 
 
 def open_pool(

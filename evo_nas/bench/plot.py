@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from evo_nas.bench.summary import Summary
+from genomes.readable import readable
 
 WIDTH, HEIGHT = 720, 440
 LEFT, RIGHT, TOP, BOTTOM = 76, 20, 44, 52
@@ -67,7 +68,7 @@ def to_svg(summary: Summary) -> str:
 def _text(x: float, y: float, text: str, anchor: str = "start", colour: str = "black") -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">'
-        f"{escape(text)}</text>"
+        f"{escape(readable(text))}</text>"
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from evo_nas.bench.replay import Trace
 from evo_nas.bench.table import Table
 from evo_nas.intervals import Interval, bootstrap_interval
+from genomes.readable import joined
 
 CONTROL = "random"
 CHECKPOINTS = (50, 100, 200, 400)
@@ -225,7 +226,7 @@ def to_text(summary: Summary) -> str:
             f"{standing.duplicates:.2f} duplicates avoided an evaluation, "
             f"{standing.seconds:.1f} s a replay"
         )
-    return "\n".join(lines)
+    return joined(lines)
 
 
 def _bracketed(interval: Interval, digits: int) -> str:

@@ -33,18 +33,21 @@ def run_job(config: SearchConfig, run: str, mode: Mode, flags: dict[str, Any]) -
             machines last of all.
     """
     from evo_nas.search import resume, start
-    from evo_nas.strangers import refuse_unsaid
+    from evo_nas.strangers import refuse_unsaid, refuse_unsaid_scalars
 
     refuse_vanishing(run)
+    exists = mode != "resume" and _exists(run)
     flags = flags | {"address": ADDRESS}
+    source = "the configuration of this job"
     settings = with_overrides(config, run=run, **flags)
-    refuse_unsaid(settings, "the configuration of this job", task=flags.get("task"), address=None)
+    refuse_unsaid(settings, source, task=flags.get("task"), address=None)
+    if not exists and mode != "resume":  # `resume` knows where a run has its scalars
+        refuse_unsaid_scalars(settings, source, flags.get("tensorboard"))
     if settings.workers.workers == 0:
         raise ClusterError(
             "workers is 0, which evaluates in the job's own process and uses no machine of the "
             "cluster. Leave it out, or write how many."
         )
-    exists = mode != "resume" and _exists(run)
     if mode == "new" and exists:
         raise ClusterError(
             f"the run {run} exists. Go on with it by adding --resume to the command that submitted "

@@ -11,7 +11,8 @@ A comparison has up to three stages, each a record of its own that is gone on wi
     RUN/comparisons/001/    each cell at its best rate with every seed         running.py
 
 The end of a search does the last one alone. `terms` says what is compared and how, `entrants` who
-takes part at which size, `judging` what may be concluded, `reading` and `output` show it.
+takes part at which size, `judging` what may be concluded, `reading` and `output` show it;
+`recorded` is how the entrants are read from a header.
 
 Everything that the verdict rests on is chosen before the first training of the last stage, and
 stands in its header: which cell of the run is judged, and against which baseline (`tuning`).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from evo_nas.record.storage import patient
 from evo_nas.sessions import last_config
 from evo_nas.setting import load_same_data, pool_of, prepare_engine
 from evo_nas.strangers import refuse_unsaid
-from evo_nas.terminal import warn
+from evo_nas.terminal import put_error, warn
 from evo_nas.watching.session import logged_session
 from workers.messages import Part
 
@@ -76,14 +75,14 @@ def compare_run(
     _refuse_unknown_baselines(terms)
     _warn_if_opened(directory, terms, births)
     if (found := same_comparison(directory, terms, births)) is not None:
-        print(f"this comparison is recorded in {found.directory}", file=sys.stderr)
+        put_error(f"this comparison is recorded in {found.directory}")
         return found, False
     refuse_unsaid(config, str(directory), **said)
     refuse_links(directory)
     # A new comparison may be trained by another engine than the search; its rows are by one.
     now_trained_by = replace(header, engine=prepare_engine(config, births.engines))
     task = load_same_data(config, header)
-    print(_announcement(config, terms, births), file=sys.stderr)
+    put_error(_announcement(config, terms, births))
     with (
         Interrupt() as interrupt,
         logged_session(directory, "compare", config) as session,
@@ -115,10 +114,11 @@ def _warn_if_opened(directory: RunPath, terms: Terms, births: Births) -> None:
         and same_comparison(directory, terms, births) is None
     )
     if opened > going_on:
-        print(
-            f"warning: the test part of this run was opened before ({opened - going_on}x). A cell "
-            "chosen after looking at it is no longer an honest result.",
-            file=sys.stderr,
+        warn(
+            [
+                f"the test part of this run was opened before ({opened - going_on}x). A cell "
+                "chosen after looking at it is no longer an honest result."
+            ]
         )
 
 

@@ -7,7 +7,6 @@ cells if the run did; what differs is that nothing is learned from results. It i
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 from evo_nas.births import Births, read_births
@@ -32,7 +31,7 @@ from evo_nas.record import (
 from evo_nas.searching import search_in
 from evo_nas.setting import refuse_other_engine
 from evo_nas.streams import Stream, training_seed
-from evo_nas.terminal import warn
+from evo_nas.terminal import put_error, warn
 from workers.limits import Pool
 
 _TABLES = ("task", "training", "space", "rungs")
@@ -74,13 +73,13 @@ def searched_at_random(
         compare=replace(config.compare, seeds=0),
         watching=WatchingConfig(),
     )
-    print(f"random search of {evaluations} evaluations in {folder}", file=sys.stderr)
+    put_error(f"random search of {evaluations} evaluations in {folder}")
     with _opened(wanted, folder, header) as record:
         warn(record.warnings)
         record.checkpoint_segments = config.record.checkpoint_segments
         _, note = search_in(wanted, record, pool, interrupt)
     if note:
-        print(f"the random search ended early: {note}", file=sys.stderr)
+        put_error(f"the random search ended early: {note}")
 
 
 def _opened(wanted: SearchConfig, folder: RunPath, header: Header) -> Record:

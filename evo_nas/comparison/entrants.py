@@ -91,24 +91,6 @@ class Field:
         return asdict(self) | {"control": dict(self.control)}
 
 
-def field_from(document: Mapping[str, Any]) -> Field:
-    """What `Field.plain` wrote."""
-    entrants = [
-        Entrant(
-            **{
-                **entry,
-                "roles": tuple(entry["roles"]),
-                "tuned": tuple(
-                    Trial(**{**trial, "metrics": tuple(trial["metrics"])})
-                    for trial in entry["tuned"]
-                ),
-            }
-        )
-        for entry in document["entrants"]
-    ]
-    return Field(**{**document, "entrants": tuple(entrants)})
-
-
 def mean_metric(entry: Entry, direction: Header | Metric) -> float:
     """The mean metric over all evaluations of a finished cell's digest."""
     assert entry.fitness is not None, "only finished cells are ranked"

@@ -121,13 +121,13 @@ def verdict(comparison: Comparison) -> Verdict | None:
     if judged is None or not comparison.complete:
         return None
     baselines, controls = comparison.having(BASELINE), comparison.having(CONTROL)
-    if not baselines and not controls:
-        return None
     rest: list[Row] = []
     main = baselines or controls
     if baselines and comparison.rival is not None:
         main = [row for row in baselines if row.name == comparison.rival]
         rest = [row for row in baselines if row.name != comparison.rival]
+    if not main:
+        return None
     rest += [row for row in controls if row not in main and row not in rest]
     higher = comparison.higher_is_better
     against = tuple(difference(judged, row, higher) for row in main)

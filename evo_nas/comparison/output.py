@@ -20,37 +20,37 @@ from evo_nas.comparison.judging import (
 )
 from evo_nas.comparison.reading import Comparison, Row
 from evo_nas.intervals import Interval
+from genomes.readable import joined, readable
 
+_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\|<["})
 LEFT = 2
 """The first columns of the table are text."""
 
 
 def table(comparison: Comparison) -> str:
     """The table and what it says, as text."""
-    cells = _cells(comparison)
+    cells = [[readable(cell) for cell in row] for row in _cells(comparison)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [*_title(comparison), *(_aligned(row, widths) for row in cells)]
-    return "\n".join([*lines, "", *_conclusions(comparison), *_in_parentheses(_notes(comparison))])
+    return joined([*lines, "", *_conclusions(comparison), *_in_parentheses(_notes(comparison))])
 
 
 def markdown(comparison: Comparison) -> str:
     """The same as Markdown."""
-    heads, *rows = _cells(comparison)
+    heads, *rows = ([_quoted(cell) for cell in row] for row in _cells(comparison))
     rule = ["---" if k < LEFT else "---:" for k in range(len(heads))]
-    lines = [f"| {' | '.join(row)} |" for row in (heads, rule, *rows)]
-    said = _conclusions(comparison)
-    return "\n".join(
-        [
-            " ".join(_title(comparison)),
-            "",
-            *lines,
-            "",
-            f"**{said[0]}**",
-            *(f"\n{x}" for x in said[1:]),
-            "",
-        ]
-        + [f"- {note}" for note in _notes(comparison)]
-    )
+    first, *others = map(_quoted, _conclusions(comparison))
+    lines = [_quoted(" ".join(_title(comparison))), ""]
+    lines += [f"| {' | '.join(row)} |" for row in (heads, rule, *rows)]
+    lines += ["", f"**{first}**"]
+    for other in others:
+        lines += ["", other]
+    return joined([*lines, "", *(f"- {_quoted(note)}" for note in _notes(comparison))])
+
+
+def _quoted(text: str) -> str:
+    """A text in Markdown: no name in it begins a cell, a tag, a link or a picture."""
+    return text.translate(_MARKDOWN)
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

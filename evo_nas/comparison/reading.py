@@ -8,11 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evo_nas.comparison.entrants import BASELINE, SEARCH, Trial, field_from
+from evo_nas.comparison.entrants import BASELINE, SEARCH, Field, Trial
+from evo_nas.comparison.recorded import field_from
 from evo_nas.errors import RecordError
 from evo_nas.events import Asked, Event, Told
 from evo_nas.intervals import Interval, t_interval
 from evo_nas.record import Header, RunPath, read_events, read_header
+from workers.messages import LARGEST
+
+MOST_TRAININGS = 1_000_000
+"""Of one comparison: far above all use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +144,13 @@ def _comparison(
 ) -> Comparison:
     config = header.config
     names = [str(name) for name in config["entrants"]]
-    known = _known(header, names)
+    field = field_from(header, folder) if "field" in config else None
+    known = _known(field, names)
     asked = {event.birth: event for event in events if isinstance(event, Asked)}
     told = {event.birth: event for event in events if isinstance(event, Told)}
     seeds = int(config["seeds"])
+    if not 0 <= seeds * len(names) <= MOST_TRAININGS:
+        raise ValueError(f"{seeds} seeds of {len(names)} cells")
     # Births go through the entrants again and again, once with each seed.
     rows = [
         _row(
@@ -154,11 +162,10 @@ def _comparison(
     first = next((row.parameters for row in rows if row.name == names[0]), 0)
     rows.sort(key=lambda row: _rank(row, header.higher_is_better))
     training = config["training"]
-    field = config.get("field")
     return Comparison(
         rows=tuple(rows),
         entrants=tuple(names),
-        target=field["target"] if field is not None else first,
+        target=field.target if field is not None else first,
         part=str(config["part"]),
         seeds=seeds,
         steps=int(config.get("steps", training["steps"])),
@@ -169,20 +176,21 @@ def _comparison(
         higher_is_better=header.higher_is_better,
         directory=folder,
         complete=len(told) == seeds * len(names),
-        judged=names[field["judged"] if field is not None else 0],
-        rival=names[field["rival"]] if field is not None and field["rival"] is not None else None,
+        judged=names[field.judged if field is not None else 0],
+        rival=names[field.rival] if field is not None and field.rival is not None else None,
         tuned=bool(config.get("learning_rates")),
-        control=field["control"] if field is not None else {"left_out": ""},
+        control=field.control if field is not None else {"left_out": ""},
         equal=field is not None,
         warnings=tuple(warnings),
     )
 
 
-def _known(header: Header, names: Sequence[str]) -> list[tuple[str, tuple[str, ...], Any]]:
+def _known(
+    field: Field | None, names: Sequence[str]
+) -> list[tuple[str, tuple[str, ...], tuple[Trial, ...]]]:
     """Name, roles and tuning of each entrant; before format 3 a name said it all."""
-    field = header.config.get("field")
     if field is not None:
-        return [(e.name, e.roles, e.tuned) for e in field_from(field).entrants]
+        return [(e.name, e.roles, e.tuned) for e in field.entrants]
     return [
         (
             name,
@@ -193,10 +201,15 @@ def _known(header: Header, names: Sequence[str]) -> list[tuple[str, tuple[str, .
     ]
 
 
-def _row(known: tuple[str, tuple[str, ...], Any], asked: Asked, told: Sequence[Told | None]) -> Row:
+def _row(
+    known: tuple[str, tuple[str, ...], tuple[Trial, ...]], asked: Asked, told: Sequence[Told | None]
+) -> Row:
     name, roles, tuned = known
+    measured = asked.mutation.get("search_metric")
+    if not (measured is None or type(measured) is float):
+        raise TypeError("what a search measured is no number")
     there = [event for event in told if event is not None]
-    good = [event.seconds for event in there if event.metric is not None]
+    good = [event.seconds for event in there if _metric(event) is not None]
     return Row(
         name=name,
         roles=roles,
@@ -204,12 +217,17 @@ def _row(known: tuple[str, tuple[str, ...], Any], asked: Asked, told: Sequence[T
         hidden_size=asked.hidden_size,
         parameters=max((event.parameters for event in there), default=0),
         learning_rate=asked.learning_rate,
-        by_seed=tuple(None if event is None else event.metric for event in told),
+        by_seed=tuple(None if event is None else _metric(event) for event in told),
         failed=len(there) - len(good),
         seconds=statistics.fmean(good) if good else None,
-        search_metric=asked.mutation.get("search_metric"),
+        search_metric=measured,
         tuned=tuned,
     )
+
+
+def _metric(event: Told) -> float | None:
+    """The metric of a training; None if it failed, by what counts as a failure now."""
+    return None if event.metric is None or abs(event.metric) > LARGEST else event.metric
 
 
 def _rank(row: Row, higher_is_better: bool) -> tuple[int, float]:

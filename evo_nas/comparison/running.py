@@ -7,7 +7,6 @@ who they were.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from evo_nas.births import Births
 from evo_nas.comparison.control import control_births, searched_at_random
-from evo_nas.comparison.entrants import Field, field_from, field_of
+from evo_nas.comparison.entrants import Field, field_of
 from evo_nas.comparison.folders import COMPARISONS, TUNINGS, folders_of, matching, next_folder
 from evo_nas.comparison.plans import Planned, final_plan, tuning_plan
 from evo_nas.comparison.reading import Comparison, read_comparison
+from evo_nas.comparison.recorded import field_from
 from evo_nas.comparison.terms import OWN, Terms, about, about_tuning
 from evo_nas.comparison.tuning import chosen
 from evo_nas.config_tables import SearchConfig
@@ -31,7 +31,7 @@ from evo_nas.order import order_of
 from evo_nas.past import COLUMNS, past_of
 from evo_nas.record import Header, Record, RunPath, create_run, now, open_run, read_events
 from evo_nas.strategies import rules_of
-from evo_nas.terminal import warn
+from evo_nas.terminal import put_error, warn
 from workers.limits import Pool
 from workers.messages import Part
 
@@ -114,7 +114,7 @@ class Stages:
         if not self._train("tuning", record, terms, "validation", tuning_plan):
             return None
         told = [event for event in read_events(record.directory)[0] if isinstance(event, Told)]
-        field = field_from(record.header.config["field"])
+        field = field_from(record.header, record.directory)
         return chosen(self.config, terms, field, told, self.header.higher_is_better)
 
     def _field(self, terms: Terms) -> Field | None:
@@ -147,14 +147,15 @@ class Stages:
         config = self.config
         with record:
             warn(record.warnings)
-            plan = make_plan(config, terms, field_from(record.header.config["field"]).entrants)
+            field = field_from(record.header, record.directory)
+            plan = make_plan(config, terms, field.entrants)
             strategy = Planned(plan, History(rules_of(config)))
             past, _ = past_of(record.directory, record.header, record.reading, strategy.memory)
             strategy.restore(past)
 
             def on_told(told: Sequence[Told]) -> None:
                 done = strategy.history.told
-                print(f"{what}: {done} of {len(plan)} trainings", file=sys.stderr)
+                put_error(f"{what}: {done} of {len(plan)} trainings")
 
             Loop(
                 strategy=strategy,

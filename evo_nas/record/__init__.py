@@ -11,7 +11,7 @@
 
 `writing` is for the one manager that writes, `reading` for everybody else. `storage` is how files
 get where they stay, be it the disk (`durable`) or a bucket (`bucket`); `paths` tells the two apart.
-`sealed` is how JSON carries its own SHA-256.
+`sealed` is how JSON carries its own SHA-256, `json_text` how that of a stranger is read.
 """
 
 from evo_nas.errors import RecordError

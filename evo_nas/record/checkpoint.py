@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from evo_nas.errors import RecordError
 from evo_nas.record.layout import SEGMENTS, Part, numbered, parts_in
-from evo_nas.record.outside import read_whole
+from evo_nas.record.outside import read_document, read_whole
 from evo_nas.record.paths import RunPath
 from evo_nas.record.sealed import BrokenSeal, sealed, unsealed
 from evo_nas.record.segments import DamagedSegment, decode, encode_rolled
@@ -203,7 +203,7 @@ def _manifests(root: RunPath) -> list[RunPath]:
 
 
 def _parsed(path: RunPath) -> Manifest:
-    document = unsealed(read_whole(path))
+    document = unsealed(read_document(path))
     try:
         files = tuple(RolledFile(**file) for file in document["files"])
         numbers = [n for file in files for n in (file.first, file.last, file.events, file.size)]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from evo_nas.errors import RecordError
-from evo_nas.record.outside import read_whole
+from evo_nas.record.outside import read_document
 from evo_nas.record.paths import RunPath, run_path
 from evo_nas.record.sealed import SEAL, BrokenSeal, opened, sealed
 from evo_nas.record.storage import Hold, replace_durably, write_durably
@@ -96,7 +96,7 @@ def _content(header: Header) -> bytes:
 def _read(directory: RunPath) -> tuple[Header, int]:
     path = directory / HEADER
     try:
-        content = read_whole(path)
+        content = read_document(path)
     except (FileNotFoundError, NotADirectoryError):
         raise RecordError(
             f"{directory} holds no run: there is no {HEADER} in it. "

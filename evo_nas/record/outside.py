@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from pathlib import Path
@@ -15,10 +14,15 @@ import pyarrow.compute as pc
 
 from evo_nas.errors import RecordError
 from evo_nas.record.bucket import RemotePath
+from evo_nas.record.json_text import parsed
 from evo_nas.record.paths import RunPath
 
 MOST_BYTES = 2 * 2**30
 """Of one file of a run; a rolled file of 100,000 evaluations has some dozen megabytes."""
+MOST_OF_DOCUMENT = 16 * 2**20
+"""Of a file of JSON, which takes 25 times its size when it is read; a header has some kilobytes."""
+LARGEST = 1e300
+"""Of a number; trainings with less have diverged (`workers.messages.LARGEST`)."""
 _COUNTS = (
     "birth",
     "generation",
@@ -33,7 +37,7 @@ _COUNTS = (
 _ASKED = ("generation", "operator", "mutation", "genome", "digest", "seed", "hidden_size")
 _ALSO_ASKED = ("recurrent_parameters", "duplicates")
 _TOLD = ("status", "message", "parameters", "seconds", "worker", "engine", "finished")
-_FINITE = ("metric", "fitness", "seconds", "finished", "elapsed")
+_FINITE = ("metric", "fitness", "seconds", "finished", "elapsed", "learning_rate")
 _PAIRS = (
     ("curve_steps", "curve_losses"),
     ("hurdle_steps", "hurdle_fitness"),
@@ -41,8 +45,21 @@ _PAIRS = (
 )
 
 
-def read_whole(path: RunPath) -> bytes:
+def read_document(path: RunPath) -> bytes:
+    """The bytes of a file of JSON of a run.
+
+    Raises:
+        As `read_whole`.
+    """
+    return read_whole(path, MOST_OF_DOCUMENT)
+
+
+def read_whole(path: RunPath, most: int = MOST_BYTES) -> bytes:
     """The bytes of a file of a run.
+
+    Args:
+        path: Of the file.
+        most: Bytes that one of ours may have.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -50,19 +67,19 @@ def read_whole(path: RunPath) -> bytes:
             of the run, and others never end.
     """
     if isinstance(path, RemotePath):
-        return path.read_bytes(lambda size: _refuse_large(path, size))
+        return path.read_bytes(lambda size: _refuse_large(path, size, most))
     with open(path, "rb", opener=_no_link) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise RecordError(f"{path} is no ordinary file. Restore it from a copy.")
-        _refuse_large(path, status.st_size)
+        _refuse_large(path, status.st_size, most)
         return file.read()
 
 
-def _refuse_large(path: RunPath, size: int) -> None:
-    if size > MOST_BYTES:
+def _refuse_large(path: RunPath, size: int, most: int) -> None:
+    if size > most:
         raise RecordError(
-            f"{path} has {size:,} bytes, which no file of a run has. Restore it from a copy."
+            f"{path} has {size:,} bytes, which no such file of a run has. Restore it from a copy."
         )
 
 
@@ -114,8 +131,8 @@ def what_is_wrong(table: pa.Table) -> str | None:
     for name in _FINITE:
         if name in table.column_names:
             values = table[name].drop_null().to_numpy()
-            if not np.isfinite(values).all():
-                return f"its {name} is no finite number"
+            if not (np.abs(values) <= LARGEST).all():  # which no nan is
+                return f"its {name} is no finite number, or so large that no sum of it is one"
     for first, second in _PAIRS:
         if {first, second} <= {*table.column_names}:
             lengths = [pc.fill_null(pc.list_value_length(table[n]), -1) for n in (first, second)]
@@ -130,10 +147,7 @@ def mutation_from(text: str) -> dict[str, Any]:
     Raises:
         ValueError: If it is no JSON object with the name of an operator.
     """
-    try:
-        mutation = json.loads(text)
-    except RecursionError:
-        raise ValueError("a mutation is nested too deeply") from None
+    mutation = parsed(text)
     if not isinstance(mutation, dict) or not isinstance(mutation.get("operator"), str):
         raise ValueError("a mutation names no operator")
     return mutation

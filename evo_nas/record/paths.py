@@ -101,4 +101,4 @@ def stays(place: str) -> bool:
 
 def absolute(place: str) -> str:
     """A place that means the same from any working directory; URIs stay as they are."""
-    return place if is_uri(place) else str(Path(place).resolve())
+    return place if is_uri(place) else os.path.realpath(place)  # which bears links in a circle

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
+
+from evo_nas.record.json_text import parsed
 
 SEAL = "sha256"
 """The key of the digest: of the document without it, keys sorted, no white space."""
@@ -44,21 +46,15 @@ def opened(content: bytes) -> tuple[dict[str, Any], bool]:
         BrokenSeal: If it is no JSON object, or its digest is wrong.
     """
     try:
-        document = json.loads(content, parse_constant=_refuse_constant)
+        document = parsed(content.decode())
     except ValueError as error:
         raise BrokenSeal(f"it is no JSON: {error}") from None
-    except RecursionError:
-        raise BrokenSeal("it is nested too deeply") from None
     if not isinstance(document, dict):
         raise BrokenSeal("it is no JSON object")
     seal = document.pop(SEAL, None)
     if seal is not None and seal != _digest(document):
         raise BrokenSeal(f"its content does not give its {SEAL!r}")
     return document, seal is not None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _digest(document: Mapping[str, Any]) -> str:

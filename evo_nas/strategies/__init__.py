@@ -130,6 +130,11 @@ def make_strategy(
             "strategy 'nsga2' has nothing to weigh the metric against: evolution.objectives is "
             'empty. Name "parameters", "multiply_adds" or both, or choose another strategy.'
         )
+    if name == "nsga2" and len({*config.evolution.objectives}) < len(config.evolution.objectives):
+        raise SearchError(
+            f"evolution.objectives is {list(config.evolution.objectives)}: strategy 'nsga2' weighs "
+            "each once. Name none twice."
+        )
     history = history or History(rules_of(config))
     if name == "random":
         return RandomSearch(config, history)

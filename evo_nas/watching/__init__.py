@@ -8,7 +8,6 @@
     ray_metrics.py   the watcher that sets Ray's metrics
     scalars.py       the watcher that writes scalars for TensorBoard
     event_file.py    the format of these files
-    warning.py       what a watcher has to say to the user
     following.py     reads of a record what is new
     ending.py        whether a run has ended, as far as its record says
     watch.py         `evo-nas status --watch`

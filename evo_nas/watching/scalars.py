@@ -13,6 +13,7 @@ tag                       step                        value
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -35,10 +36,13 @@ class Scalars:
         folder: Is made if it is not there.
 
     Raises:
-        OSError: If the file cannot be made.
+        OSError: If the file cannot be made, or the folder is a link: it may have come along with
+            the run of a stranger.
     """
 
     def __init__(self, folder: Path) -> None:
+        if folder.is_symlink():
+            raise OSError(errno.ELOOP, "is a link, and nothing is written through one", str(folder))
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time()
         # Files of one folder are read in the order of their names, and these ten digits are theirs.

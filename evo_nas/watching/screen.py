@@ -1,10 +1,16 @@
-"""A block of text that is shown again and again: in place on a terminal, else one after another."""
+"""A block of text that is shown again and again: in place on a terminal, else one after another.
+
+The lines may quote a record: what does not print is escaped in each.
+"""
 
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from typing import Protocol, TextIO
+
+from genomes.readable import joined, readable
 
 
 class Screen(Protocol):
@@ -31,17 +37,32 @@ class Terminal:
     def show(self, lines: Sequence[str], passing: str, changed: bool) -> None:
         """See `Screen`."""
         size = shutil.get_terminal_size()
-        wanted = [passing, *lines]
+        wanted = [readable(line) for line in (passing, *lines)]
         # A line that wraps, or scrolls out above, could not be drawn over.
         room = max(2, size.lines - 1)
         if len(wanted) > room:
             hidden = len(wanted) - room + 1
             wanted = [*wanted[: room - 1], f"... {hidden} more lines in a taller window"]
-        shown = "".join(f"{line[: size.columns - 1]}\x1b[K\n" for line in wanted)
+        shown = "".join(f"{cut(line, size.columns - 1)}\x1b[K\n" for line in wanted)
         up = f"\x1b[{self._drawn}A\r" if self._drawn else ""
         self._stream.write(f"{up}{shown}\x1b[J")
         self._stream.flush()
         self._drawn = len(wanted)
+
+
+def cut(line: str, columns: int) -> str:
+    """As much of a line as fits into some columns of a terminal.
+
+    A Chinese character or a picture takes two (Unicode Standard Annex 11), a combining mark none.
+    """
+    if line.isascii():
+        return line[:columns]
+    for at, character in enumerate(line):
+        if not unicodedata.combining(character):
+            columns -= 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if columns < 0:
+            return line[:at]
+    return line
 
 
 class Blocks:
@@ -53,5 +74,5 @@ class Blocks:
     def show(self, lines: Sequence[str], passing: str, changed: bool) -> None:
         """See `Screen`."""
         if changed:
-            self._stream.write("\n".join([passing, *lines]) + "\n\n")
+            self._stream.write(joined([passing, *lines]) + "\n\n")
             self._stream.flush()

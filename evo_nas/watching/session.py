@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from evo_nas import __version__
 from evo_nas.config_tables import SearchConfig
 from evo_nas.events import Told
-from evo_nas.record import Record, RunPath
+from evo_nas.record import Header, Record, RunPath, run_path
 from evo_nas.terminal import warn
 from evo_nas.watching.log import RunLog, open_log
 from evo_nas.watching.ray_metrics import RayMetrics
@@ -166,7 +166,14 @@ def logged_session(directory: RunPath, command: str, config: SearchConfig) -> It
         log.close(failed)
 
 
-def watch_of(session: Session, config: SearchConfig, directory: RunPath) -> Watch:
+def scalars_of(config: SearchConfig, directory: str | RunPath, header: Header) -> Path | None:
+    """Where the scalars of a run go: a folder of its own; None for nowhere."""
+    folder = config.watching.tensorboard
+    name = name_of(str(run_path(directory).resolve()), header)
+    return Path(folder) / name if folder else None
+
+
+def watch_of(session: Session, config: SearchConfig, directory: RunPath, header: Header) -> Watch:
     """Everybody who watches the search of a session.
 
     Call it when the pool is open: Ray's metrics are set if this process is connected to Ray.
@@ -176,10 +183,10 @@ def watch_of(session: Session, config: SearchConfig, directory: RunPath) -> Watc
     """
     from workers.metrics import metrics_of
 
-    name = name_of(str(directory.resolve()))
+    name = name_of(str(directory.resolve()), header)
     watchers: list[Watcher] = []
     if (metrics := metrics_of(name)) is not None:
         watchers.append(RayMetrics(metrics))
-    if config.watching.tensorboard is not None:
-        watchers.append(Scalars(Path(config.watching.tensorboard) / name))
+    if (folder := scalars_of(config, directory, header)) is not None:
+        watchers.append(Scalars(folder))
     return Watch(session.log, watchers)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from evo_nas.events import SCORED, Told
+from evo_nas.record import Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,14 @@ class Watcher(Protocol):
         ...
 
 
-def name_of(directory: str) -> str:
-    """What a run is called beside others: the name of its directory.
+def name_of(directory: str, header: Header) -> str:
+    """What a run is called beside others: the name of its directory, and eight digits of the
+    SHA-256 of its header, for other runs may lie in a directory of that name.
 
     Args:
         directory: Absolute.
+        header: Which holds when the run was begun.
     """
-    return directory.rstrip("/").rpartition("/")[2] or "run"
+    name = directory.rstrip("/").rpartition("/")[2] or "run"
+    text = json.dumps(asdict(header), sort_keys=True)
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from evo_nas.config_tables import SearchConfig
 from evo_nas.record.paths import RunPath
 from evo_nas.sessions import FOLDER, last_config
 from evo_nas.status import RunStatus, as_document, summary, to_text
+from evo_nas.terminal import put_line, warn
 from evo_nas.watching.ending import Course, course_of
 from evo_nas.watching.following import Following
 from evo_nas.watching.screen import Blocks, Screen, Terminal
@@ -71,7 +71,7 @@ class Looker:
         for warning in self.following.warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
-                print(f"warning: {warning}", file=sys.stderr)
+                warn([warning])
         if new or self._births is None:
             self._births = self.following.births()
         births = self._births
@@ -113,14 +113,13 @@ def watch_run(directory: RunPath, every: float, as_json: bool, stream: TextIO) -
         began = time.process_time()
         seen, changed = looker.look()
         if not as_json:
-            lines = to_text(seen.status, looker.following.header).splitlines()
+            lines = to_text(seen.status, looker.following.header).split("\n")
             screen.show(lines, _passing(directory, seen), changed)
         elif changed:
-            stream.write(_json(seen) + "\n")
-            stream.flush()
+            put_line(stream, _json(seen))
         if seen.course.phase == "ended":
             if not as_json:
-                print(ENDED, file=stream, flush=True)
+                put_line(stream, ENDED)
             return
         # The first look is dear, for whatever is needed is imported then, and cheap ones follow.
         rest = 0.0 if first else IDLE * (time.process_time() - began)
