@@ -315,7 +315,7 @@ def test_a_job_reads_its_data_once(
             1,
             "workers is 0, which evaluates",
         ),
-        ("{here}/run", ("--evaluations", "2"), 1, "no Ray cluster at address 'auto'"),
+        ("{here}/run", ("--evaluations", "2"), 1, "give --address local to use this machine"),
     ],
 )
 def test_a_job_refuses_what_cannot_work(
