@@ -32,8 +32,11 @@ child.wait()
 """
 """Stands for `ray dashboard`: it starts a child, as that does ssh, which holds the port."""
 HELD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+# Whoever runs the tests may ignore them: nohup, a shell's background.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from evo_nas.cluster import tunnel
 tunnel._RAY = [sys.executable, sys.argv[1]]
 with tunnel.tunnel(Path("cluster.yaml"), 8265):
