@@ -1,4 +1,4 @@
-"""Parquet files from strangers: what a few bytes stand for is bounded before it is decoded."""
+"""Parquet tables from strangers, whose few kilobytes may stand for gigabytes: one line, no more."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.hostile import MiB, bounded, refused_data, written
+from tests.parquet_bytes import parquet as columns
 from tests.parquet_bytes import varint
 from workers.tasks import load_task
 
@@ -167,3 +168,12 @@ def test_texts_of_a_parquet_file_that_are_not_utf8_are_refused(tmp_path: Path) -
     path = written(tmp_path, "a.parquet", parquet(a=list(range(9)), b=wrong))
     for kind in ("classification", "forecasting"):
         assert refused_data(path, kind).startswith(f"{path}: ")
+
+
+def test_a_parquet_table_with_very_many_columns_is_refused_before_it_is_opened(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, "a.parquet", columns(b"", 100_001))
+    with bounded(50 * MiB):
+        said = refused_data(path, "forecasting")
+    assert said == f"{path}: has 100,001 columns, and at most 100,000 are read."

@@ -19,12 +19,29 @@ _PLACE = 4
 """Bytes for the place of a text in its dictionary."""
 _LIST = 12
 """Bytes that a list may take beside its items."""
-_TEXTS = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
-_TYPES = (
-    *("null", "boolean", "integer", "floating", "decimal", "fixed_size_binary"),
-    *("date", "time", "timestamp", "duration"),
+MOST_COLUMNS = 100_000
+"""Each takes some kilobytes of memory, and of pyarrow more time than the one before."""
+_TEXTS = frozenset(
+    kind.id
+    for kind in (
+        *(pa.string(), pa.large_string(), pa.string_view()),
+        *(pa.binary(), pa.large_binary(), pa.binary_view()),
+        pa.dictionary(pa.int32(), pa.string()),
+    )
 )
-"""What is read, beside texts. A type that is not listed may take any memory."""
+_OTHERS = frozenset(
+    kind.id
+    for kind in (
+        *(pa.null(), pa.bool_(), pa.binary(1)),
+        *(pa.int8(), pa.int16(), pa.int32(), pa.int64()),
+        *(pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()),
+        *(pa.float16(), pa.float32(), pa.float64()),
+        *(pa.decimal32(1), pa.decimal64(1), pa.decimal128(1), pa.decimal256(1)),
+        *(pa.date32(), pa.date64(), pa.time32("s"), pa.time64("us")),
+        *(pa.timestamp("s"), pa.duration("s")),
+    )
+)
+"""What else is read: each value has its width. A type that is not listed may take any memory."""
 
 
 class NotRead(ValueError):
@@ -48,6 +65,8 @@ def read_within(
     """
     sizes = sizes_of(content)
     _refuse_larger(sizes.unpacked, most)
+    if len(sizes.values) > MOST_COLUMNS:
+        raise NotRead(f"has {len(sizes.values):,} columns, and at most {MOST_COLUMNS:,} are read.")
     with pq.ParquetFile(pa.BufferReader(content)) as file:
         metadata, stored = file.metadata, file.schema
         leaves = [
@@ -116,13 +135,13 @@ def decoded(table: pa.Table) -> pa.Table:
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type can be read as a dictionary."""
-    return any(getattr(pa.types, f"is_{name}")(kind) for name in (*_TEXTS, "dictionary"))
+    return kind.id in _TEXTS
 
 
 def _is_read(kind: pa.DataType, column: pq.ColumnSchema) -> bool:
     if is_text(kind) or column.physical_type == "BYTE_ARRAY":  # which a decimal may be too
         return is_text(kind)
-    return any(getattr(pa.types, f"is_{name}")(kind) for name in _TYPES)
+    return kind.id in _OTHERS
 
 
 def _width(kind: pa.DataType) -> int:

@@ -16,13 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from workers.parquet_reading import MOST_COLUMNS
 from workers.tasks.errors import TaskError, did_you_mean
 from workers.tasks.files import decode, format_of, read_bytes
 from workers.tasks.parquet_format import read_parquet
 
 TABLE_FORMATS = (".csv", ".tsv", ".parquet", ".pq")
-MOST_COLUMNS = 100_000
-"""Each takes some kilobytes of memory, be it ever so short."""
 LONGEST_LINE = 2**20
 """Characters of a CSV's first line; pyarrow reads no longer ones either."""
 _SEPARATORS = (";", "\t", "|", ",", " ")
