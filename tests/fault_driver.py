@@ -11,7 +11,8 @@ prints: ``told 3`` when birth 3 is reported as saved, ``operations write fsync .
 
 The keys of a job: ``words``, the command line; ``run``, the run directory; ``kind`` and ``at``,
 what happens at which operation, counted from 0; ``stdout`` and ``stderr``, files (of a forked job);
-``cuts``, a folder for what power cuts would have left (`tests.pessimistic_disk`).
+``cuts``, a folder for what power cuts would have left (`tests.pessimistic_disk`). With ``words``
+alone nothing can happen, and nothing goes to stdout beside what the command prints.
 
 ==========  =====================================================================
 kind        what happens
@@ -156,6 +157,10 @@ def report_what_is_told(reported: list[int]) -> None:
 
 def run(job: dict[str, Any]) -> None:
     """Run a job in this process; ends by SystemExit with the exit code of the command."""
+    if "run" not in job:
+        from evo_nas.cli import main
+
+        main(args=job["words"], prog_name="evo-nas")
     reported: list[int] = []
     report_what_is_told(reported)
     from evo_nas.cli import main

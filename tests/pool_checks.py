@@ -16,10 +16,23 @@ from workers.messages import Request, Result
 from workers.open_pool import open_pool
 
 CORES = 2
-PATIENCE = 60.0
+PATIENCE = 90.0
 """Seconds a test waits for what should take a few: the machine may be busy."""
 
 Opener = Callable[..., Pool]
+
+
+class Clock:
+    """Stands for `time` in the supervisor, and can be set forward."""
+
+    sleep = staticmethod(time.sleep)
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        """Seconds."""
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
 
 
 @contextmanager
@@ -64,13 +77,6 @@ def settled(pool: Pool, requests: list[Request]) -> list[Result]:
     return sorted(results, key=lambda result: result.birth)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def wait_until_all_are_ready(pool: Pool) -> None:
     """Every worker of the pool has answered: they hold their part of the machine from now on."""
     met: set[str] = set()
@@ -97,9 +103,34 @@ def message(result: Result) -> str:
     return result.failure.message
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what comes about by itself."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def noted_pid(pool: Pool, note: Path) -> int:
+    """Of an evaluation that notes its process in a file: see `misbehaving.noted`."""
+    end = time.monotonic() + PATIENCE
+    while not (note.exists() and note.read_text()):
+        assert pool.poll(0.05) == []
+        assert time.monotonic() < end
+    return int(note.read_text())
+
+
+def next_result(pool: Pool) -> Result:
+    end = time.monotonic() + PATIENCE
+    while not (results := pool.poll(1)):
+        assert time.monotonic() < end, f"stuck with {pool.running()}"
+    (result,) = results
+    return result
+
+
 def is_alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second if it ends while it is read
         return False
     return state != "Z"

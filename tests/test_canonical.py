@@ -272,9 +272,9 @@ def test_a_large_cell_of_interchangeable_parts_has_its_digest_within_seconds() -
             level.append(1 + len(nodes))
     assert len(nodes) <= MAX_NODES
     cell = Genome(1, tuple(nodes), (level[0],))
-    start = time.perf_counter()
+    start = time.process_time()
     name = cell.digest
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     shuffled = reordered(unchanged(cell), np.random.default_rng(1)).genome
     assert shuffled != cell
     assert shuffled.digest == name

@@ -225,10 +225,12 @@ def test_readers_work_while_segments_are_rolled_up_under_their_eyes(tmp_path: Pa
     done = threading.Event()
 
     def write() -> None:
-        with open_run(run, checkpoint_segments=2) as record:
-            for birth in range(80):
-                record.append([asked(birth), told(birth)])
-        done.set()
+        try:
+            with open_run(run, checkpoint_segments=2) as record:
+                for birth in range(80):
+                    record.append([asked(birth), told(birth)])
+        finally:
+            done.set()
 
     writer = threading.Thread(target=write)
     writer.start()

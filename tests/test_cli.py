@@ -12,14 +12,15 @@ import torch
 from evo_nas.cli import _task_options
 from evo_nas.record import read_events, read_header
 from genomes import Genome, canonical, published_names
+from tests.faulty_runs import Forks
 from tests.tiny import arguments, evo_nas
 from workers import RecurrentLayer
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
     folder = tmp_path_factory.mktemp("cli")
-    done = evo_nas(*arguments(folder, "--evaluations", "12", "--seeds", "0"))
+    done = forks.evo_nas(*arguments(folder, "--evaluations", "12", "--seeds", "0"))
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
@@ -30,21 +31,21 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
     assert evo_nas(*arguments(tmp_path, "--option", "novalue")).returncode == 2
 
 
-def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path: Path) -> None:
+def test_an_unknown_key_is_refused_with_a_suggestion(tmp_path: Path, forks: Forks) -> None:
     config = tmp_path / "search.toml"
     config.write_text("[evolution]\nsampel_size = 5\n")
-    refused = evo_nas("search", str(config))
+    refused = forks.evo_nas("search", str(config))
     assert refused.returncode == 1
     assert "search.toml: [evolution] has no key 'sampel_size'. Did you mean 'sample_size'?" in (
         refused.stderr
     )
 
 
-def test_flags_win_over_the_file(tmp_path: Path) -> None:
+def test_flags_win_over_the_file(tmp_path: Path, forks: Forks) -> None:
     config = tmp_path / "search.toml"
     config.write_text("seed = 3\n[training]\nsteps = 999\n[budget]\nevaluations = 5\n")
     words = arguments(tmp_path, "--seeds", "0")
-    done = evo_nas(words[0], str(config), *words[1:])
+    done = forks.evo_nas(words[0], str(config), *words[1:])
     assert done.returncode == 0, done.stderr
     header = read_header(tmp_path / "run")
     assert header.config["training"]["steps"] == 4
@@ -52,68 +53,72 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
     assert header.config["budget"]["evaluations"] == 5
 
 
-def test_status_counts_what_was_done(run: Path) -> None:
-    text = evo_nas("status", str(run))
+def test_status_counts_what_was_done(run: Path, forks: Forks) -> None:
+    text = forks.evo_nas("status", str(run))
     assert text.returncode == 0, text.stderr
     assert "evaluations: 12 " in text.stdout
-    assert json.loads(evo_nas("status", str(run), "--json").stdout)["evaluations"] == 12
+    assert json.loads(forks.evo_nas("status", str(run), "--json").stdout)["evaluations"] == 12
 
 
-def test_lineage_shows_the_path_to_generation_0_and_what_each_mutation_changed(run: Path) -> None:
+def test_lineage_shows_the_path_to_generation_0_and_what_each_mutation_changed(
+    run: Path, forks: Forks
+) -> None:
     events = read_events(run)[0]
     children = [e for e in events if getattr(e, "parent", None) is not None]
     birth = max(children, key=lambda e: e.generation).birth
-    text = evo_nas("lineage", str(run), "--birth", str(birth))
+    text = forks.evo_nas("lineage", str(run), "--birth", str(birth))
     assert text.returncode == 0, text.stderr
-    document = json.loads(evo_nas("lineage", str(run), "--birth", str(birth), "--json").stdout)
+    document = json.loads(
+        forks.evo_nas("lineage", str(run), "--birth", str(birth), "--json").stdout
+    )
     assert document[0]["generation"] == 0
     assert document[-1]["birth"] == birth
     assert [step["parent"] for step in document[1:]] == [step["birth"] for step in document[:-1]]
     grown = [step for step in document[1:] if step["mutation"]["operator"] != "identity"]
     assert all(step["changed"] for step in grown)
     for flags in (["--best", "3"], ["--mutations"], ["--children", "--birth", "0"], ["--dot"]):
-        shown = evo_nas("lineage", str(run), *flags)
+        shown = forks.evo_nas("lineage", str(run), *flags)
         assert shown.returncode == 0, (flags, shown.stderr)
         assert shown.stdout
 
 
-def test_an_unknown_birth_is_answered_with_the_births_there_are(run: Path) -> None:
+def test_an_unknown_birth_is_answered_with_the_births_there_are(run: Path, forks: Forks) -> None:
     for words in (["lineage", "--birth", "99"], ["lineage", "--children", "--birth", "99"]):
-        refused = evo_nas(words[0], str(run), *words[1:])
+        refused = forks.evo_nas(words[0], str(run), *words[1:])
         assert refused.returncode == 1
         assert "there is no birth 99: the run has births 0 to 11." in refused.stderr
-    refused = evo_nas("export", str(run), "--birth", "99")
+    refused = forks.evo_nas("export", str(run), "--birth", "99")
     assert refused.returncode == 1
     assert refused.stderr == "Error: there is no birth 99: the run has births 0 to 11.\n"
 
 
-def test_readers_of_something_that_is_no_run_say_so(tmp_path: Path) -> None:
+def test_readers_of_something_that_is_no_run_say_so(tmp_path: Path, forks: Forks) -> None:
     for command in ("status", "lineage", "resume"):
-        refused = evo_nas(command, str(tmp_path))
+        refused = forks.evo_nas(command, str(tmp_path))
         assert refused.returncode == 1
         assert "holds no run" in refused.stderr
 
 
-def test_cells_lists_every_published_cell_and_shows_one(tmp_path: Path) -> None:
-    listed = evo_nas("cells").stdout
+def test_cells_lists_every_published_cell_and_shows_one(tmp_path: Path, forks: Forks) -> None:
+    listed = forks.evo_nas("cells").stdout
     for name in published_names():
         assert f"\n{name} " in f"\n{listed}"
-    shown = evo_nas("cells", "gru").stdout
+    shown = forks.evo_nas("cells", "gru").stdout
     assert "\nh' = blend(" in shown
     assert "Cho" in shown
-    assert json.loads(evo_nas("cells", "lstm", "--json").stdout)[0]["digest"]
-    refused = evo_nas("cells", "grru")
+    assert json.loads(forks.evo_nas("cells", "lstm", "--json").stdout)[0]["digest"]
+    refused = forks.evo_nas("cells", "grru")
     assert refused.returncode == 1
     assert "gru" in refused.stderr
 
 
 def test_an_exported_cell_with_its_weights_gives_what_the_layer_gives(
-    run: Path, tmp_path: Path
+    run: Path, tmp_path: Path, forks: Forks
 ) -> None:
     from safetensors.torch import load_file
 
     source, weights = tmp_path / "cell.py", tmp_path / "cell.safetensors"
-    done = evo_nas(
+    done = forks.evo_nas(
         "export", str(run), "--birth", "1", "--out", str(source), "--weights", str(weights)
     )
     assert done.returncode == 0, done.stderr

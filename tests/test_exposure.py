@@ -229,6 +229,7 @@ def test_doctor_says_how_the_token_is_set(
     (tmp_path / "token").write_text("secret")
     (tmp_path / "token").chmod(mode)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     done = evo_nas("doctor", "--run", str(tmp_path))
     assert f"{tmp_path / 'token'} {said}" in done.stdout
@@ -241,13 +242,15 @@ from workers.limits import Limits
 from workers.messages import Request, Training
 from workers.open_pool import open_pool
 
-pool = open_pool(1, None, Limits(), evaluator="tests.misbehaving:evaluate")
+pool = open_pool(1, None, Limits(), evaluator="tests.misbehaving:evaluator")
+pool.submit(Request(0, "behaves", 1, Training()))
+(result,) = pool.poll(60)
 import ray
 address = ray.get_runtime_context().gcs_address
 others = {k: v for k, v in os.environ.items() if not k.startswith("RAY_AUTH")}
 others["HOME"] = "/nowhere"
 status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
-print(os.environ["RAY_AUTH_MODE"], subprocess.run(status, env=os.environ).returncode,
+print(os.environ["RAY_AUTH_MODE"], result.fitness, subprocess.run(status).returncode,
       subprocess.run(status, env=others).returncode, file=sys.stdout, flush=True)
 pool.close()
 """
@@ -260,8 +263,8 @@ def test_a_ray_started_for_a_search_takes_nobody_without_its_token(tmp_path: Pat
     done = subprocess.run(
         [sys.executable, "-c", LOCAL], env=environment, capture_output=True, text=True, timeout=120
     )
-    mode, own, others = done.stdout.split()[-3:]
-    assert (mode, own) == ("token", "0"), done.stdout + done.stderr
+    mode, fitness, own, others = done.stdout.split()[-4:]
+    assert (mode, fitness, own) == ("token", "-2.5", "0"), done.stdout + done.stderr
     assert others != "0"
     assert "asks for no token" not in done.stderr
 

@@ -14,10 +14,10 @@ from evo_nas.record import read_events
 from evo_nas.record.header import HEADER, VERSION, read_header
 from evo_nas.strategies import make_strategy
 from genomes import Genome
+from tests.faulty_runs import Forks
 from tests.formats.make_run import text
 from tests.replaying import replayed
 from tests.test_record import snapshot
-from tests.tiny import evo_nas
 
 FORMATS = sorted(path for path in Path(__file__).with_name("formats").iterdir() if path.is_dir())
 FORMATS = [path for path in FORMATS if path.name.isdigit()]
@@ -35,7 +35,7 @@ def test_there_is_a_run_of_every_format() -> None:
         assert json.loads((path / HEADER).read_text())["version"] == int(path.name)
 
 
-def test_a_run_of_any_format_is_read_without_changing_a_byte(run: Path) -> None:
+def test_a_run_of_any_format_is_read_without_changing_a_byte(run: Path, forks: Forks) -> None:
     before = snapshot(run)
     events, warnings = read_events(run)
     assert warnings == []
@@ -48,7 +48,7 @@ def test_a_run_of_any_format_is_read_without_changing_a_byte(run: Path) -> None:
     assert {event.status for event in told} == {"ok", "diverged"} | stops
     assert all(Genome.from_json(event.genome).digest == event.digest for event in asked)
     for words in (["status"], ["lineage"], ["lineage", "--mutations"], ["compare", "--last"]):
-        read = evo_nas(words[0], str(run), *words[1:])
+        read = forks.evo_nas(words[0], str(run), *words[1:])
         assert read.returncode == 0, read.stderr
         assert read.stderr == ""
     assert snapshot(run) == before
@@ -71,13 +71,13 @@ def test_a_run_of_any_format_still_replays(run: Path) -> None:
     assert strategy.history.told == 14
 
 
-def test_a_run_of_any_format_is_resumed_and_is_of_this_format_then(run: Path) -> None:
+def test_a_run_of_any_format_is_resumed_and_is_of_this_format_then(run: Path, forks: Forks) -> None:
     before = read_events(run)[0]
     version = json.loads((run / HEADER).read_text())["version"]
     data = run.parent / "tiny.txt"
     data.write_text(text())
     words = ["resume", str(run), "--data", str(data), "--evaluations", "20", "--seeds", "0"]
-    resumed = evo_nas(*words)
+    resumed = forks.evo_nas(*words)
     assert resumed.returncode == 0, resumed.stderr
     events, warnings = read_events(run)
     assert warnings == []
@@ -87,6 +87,6 @@ def test_a_run_of_any_format_is_resumed_and_is_of_this_format_then(run: Path) ->
     old = f"was written in format {version} and goes on in format {VERSION}"
     assert (old in resumed.stderr) == (version < VERSION)
     assert (run / f"{HEADER}.{version}").exists() == (version < VERSION)
-    again = evo_nas(*words)
+    again = forks.evo_nas(*words)
     assert again.returncode == 0, again.stderr
     assert old not in again.stderr

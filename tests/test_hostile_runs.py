@@ -303,7 +303,6 @@ def test_a_lock_that_is_a_link_is_not_followed_without_the_check(tmp_path: Path)
     assert precious.read_text() == "mine"
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "name", ["run.json", "segments/00000000-00000007.parquet", "checkpoints", "sessions/001.json"]
 )

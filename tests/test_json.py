@@ -270,10 +270,10 @@ HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
 def test_hostile_json_gives_one_clear_error_within_a_second(case: str) -> None:
     make, message = HOSTILE[case]
     hostile = make()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(InvalidGenome, match=message) as caught:
         Genome.from_json(hostile)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     said = str(caught.value)
     assert len(said) < 300
     said.encode()  # can be printed: no half surrogate pairs

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -258,11 +260,11 @@ def test_of_two_searches_begun_at_once_on_one_directory_one_runs(
 
 
 def test_a_second_manager_is_refused_with_the_pid_of_the_first(
-    tmp_path: Path, forks: Forks
+    tmp_path: Path, forks: Forks, owned: Callable[[Popen[str]], Popen[str]]
 ) -> None:
     run = tmp_path / "run"
     words = search_words(run, evaluations=4000, checkpoint_segments=50)
-    first = begin_driven(words, run)
+    first = owned(begin_driven(words, run))
     assert first.stdout is not None
     first.stdout.readline()  # something is recorded
     refused = evo_nas("resume", str(run))

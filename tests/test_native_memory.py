@@ -321,7 +321,7 @@ def test_a_lease_that_the_garbage_collector_gives_back_amid_a_call_does_not_bloc
         thread.start()
     finally:
         threading.settrace(None)  # type: ignore[arg-type]
-    thread.join(5)
+    thread.join(60)
     gc.unfreeze()
     assert not thread.is_alive(), "the call waits for a lock that it holds itself"
 

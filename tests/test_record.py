@@ -330,10 +330,12 @@ def test_readers_work_while_a_search_writes(tmp_path: Path) -> None:
     done = threading.Event()
 
     def write() -> None:
-        with open_run(run) as record:
-            for birth in range(60):
-                record.append([asked(birth), told(birth)])
-        done.set()
+        try:
+            with open_run(run) as record:
+                for birth in range(60):
+                    record.append([asked(birth), told(birth)])
+        finally:
+            done.set()
 
     create_run(run, header()).close()
     writer = threading.Thread(target=write)

@@ -23,8 +23,9 @@ from evo_nas.status import summary
 from evo_nas.status import to_text as status_text
 from evo_nas.strategies import Indifferent, rules_of
 from genomes.published import published
+from tests.faulty_runs import Forks
 from tests.test_lineage import CHANGED, HEADER, asked, failed, told
-from tests.tiny import arguments, evo_nas
+from tests.tiny import arguments
 
 MGU, LSTM, UGRNN = (published(name) for name in ("mgu", "lstm", "ugrnn"))
 
@@ -138,9 +139,11 @@ def test_a_stopped_candidate_is_no_failure_in_the_progress() -> None:
     assert "| stopped 20 | failed 0 |" in stream.getvalue()
 
 
-def test_a_search_with_rungs_stops_candidates_and_compares_whole_trainings(tmp_path: Path) -> None:
+def test_a_search_with_rungs_stops_candidates_and_compares_whole_trainings(
+    tmp_path: Path, forks: Forks
+) -> None:
     words = arguments(tmp_path, "--evaluations", "24", "--rungs", "0.25,0.5", "--keep", "0.5")
-    done = evo_nas(*words, "--steps", "8", "--seeds", "1", "--top", "2", "--json")
+    done = forks.evo_nas(*words, "--steps", "8", "--seeds", "1", "--top", "2", "--json")
     assert done.returncode == 0, done.stderr
     run = tmp_path / "run"
     results = [event for event in read_events(run)[0] if isinstance(event, Told)]
@@ -151,11 +154,11 @@ def test_a_search_with_rungs_stops_candidates_and_compares_whole_trainings(tmp_p
     shown = json.loads(done.stdout)
     assert shown["best"][0]["birth"] in whole
     assert shown["best"][0]["steps"] == 8
-    status = evo_nas("status", str(run))
+    status = forks.evo_nas("status", str(run))
     assert f"stopped: {len(stops)} (at step 2: " in status.stdout
     other = tmp_path / "other.toml"
     other.write_text("[rungs]\nfractions = [0.5]\n")
-    refused = evo_nas("resume", str(run), str(other))
+    refused = forks.evo_nas("resume", str(run), str(other))
     assert refused.returncode == 1
     assert "rungs.fractions: [0.25, 0.5] in the run, [0.5] now" in refused.stderr
 
@@ -169,8 +172,8 @@ def test_a_search_with_rungs_stops_candidates_and_compares_whole_trainings(tmp_p
     ],
 )
 def test_rungs_that_cannot_be_are_refused_before_there_is_a_run(
-    tmp_path: Path, shares: str, code: int, message: str
+    tmp_path: Path, shares: str, code: int, message: str, forks: Forks
 ) -> None:
-    refused = evo_nas(*arguments(tmp_path, "--rungs", shares, "--evaluations", "3"))
+    refused = forks.evo_nas(*arguments(tmp_path, "--rungs", shares, "--evaluations", "3"))
     assert (refused.returncode, message in refused.stderr) == (code, True), refused.stderr
     assert not (tmp_path / "run").exists()

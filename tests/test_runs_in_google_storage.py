@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +19,9 @@ BUCKET = "runs"
 
 @pytest.fixture
 def root(monkeypatch: pytest.MonkeyPatch) -> Iterator[RemotePath]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = create_server("127.0.0.1", port, in_memory=True, default_bucket=BUCKET)
+    server = create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
     server.start()
+    port = server._api._httpd.server_port  # the one that the system gave it
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
     path = run_path(f"gs://{BUCKET}/team/first")
     assert isinstance(path, RemotePath)

@@ -9,9 +9,11 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
+from subprocess import Popen
 
 import pytest
 
@@ -20,6 +22,7 @@ from evo_nas.events import Asked, Told
 from evo_nas.record import open_run, read_events
 from evo_nas.record.segments import events_of
 from evo_nas.strategies import make_strategy
+from tests.faulty_runs import Forks
 from tests.replaying import replayed
 from tests.tiny import arguments, begin, environment, evo_nas, tiny_text, wait_for_segments
 
@@ -44,8 +47,9 @@ def outcome(event: Told) -> Told:
 
 def test_a_search_ends_with_the_best_cells_the_baselines_and_three_next_commands(
     tmp_path: Path,
+    forks: Forks,
 ) -> None:
-    done = evo_nas(*arguments(tmp_path, "--evaluations", "8", "--seeds", "2", "--top", "1"))
+    done = forks.evo_nas(*arguments(tmp_path, "--evaluations", "8", "--seeds", "2", "--top", "1"))
     assert done.returncode == 0, done.stderr
     assert "best cells of the search" in done.stdout
     table = done.stdout.partition("each cell trained anew")[2].partition("next:")[0]
@@ -72,9 +76,10 @@ def test_the_next_commands_work_as_printed(tmp_path: Path) -> None:
         assert result.returncode == 0, (line, result.stderr)
 
 
-def test_the_same_search_twice_gives_the_same_record(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        done = evo_nas(*arguments(tmp_path, "--evaluations", "8", "--seeds", "0", run=name))
+def test_the_same_search_twice_gives_the_same_record(tmp_path: Path, forks: Forks) -> None:
+    # One is forked and one is not, so that their sets have texts in different orders.
+    for name, run in (("one", forks.evo_nas), ("two", evo_nas)):
+        done = run(*arguments(tmp_path, "--evaluations", "8", "--seeds", "0", run=name))
         assert done.returncode == 0, done.stderr
     first, second = (read_events(tmp_path / name)[0] for name in ("one", "two"))
     assert [outcome(e) if isinstance(e, Told) else e for e in first] == [
@@ -104,12 +109,22 @@ def test_a_killed_search_resumes_as_if_nothing_had_happened(tmp_path: Path) -> N
     assert [outcome(e) for e in told(run)] == [outcome(e) for e in told(undisturbed)]
 
 
+UNHURRIED = """
+from evo_nas import interrupt
+from evo_nas.cli import main
+interrupt.LEAVE_SECONDS = 60.0
+main(prog_name="evo-nas")
+"""
+"""The command line; on a busy machine it would be ended before it has said how to go on."""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_search_records_what_finishes_and_says_how_to_go_on(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, owned: Callable[[Popen[str]], Popen[str]]
 ) -> None:
     run = tmp_path / "run"
-    process = begin(arguments(tmp_path, "--evaluations", "500", "--seeds", "0"))
+    words = arguments(tmp_path, "--evaluations", "500", "--seeds", "0")
+    process = owned(begin(words, program=("-c", UNHURRIED)))
     wait_for_segments(run, 3)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -142,9 +157,11 @@ def test_a_kill_with_work_in_flight_on_two_workers_loses_and_doubles_nothing(
     assert told(run)[: len(before)] == before
 
 
-def test_what_was_in_flight_is_asked_first_and_not_recorded_again(tmp_path: Path) -> None:
+def test_what_was_in_flight_is_asked_first_and_not_recorded_again(
+    tmp_path: Path, forks: Forks
+) -> None:
     """A record whose last candidates were asked for and never told."""
-    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
+    assert forks.evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
     run = tmp_path / "run"
     with open_run(run) as record:
         strategy = make_strategy(from_dict(record.header.config))
@@ -154,7 +171,7 @@ def test_what_was_in_flight_is_asked_first_and_not_recorded_again(tmp_path: Path
             waiting.append(strategy.ask())
             strategy.note(waiting[-1])
         record.append(waiting)
-    resumed = evo_nas("resume", str(run), "--evaluations", "8")
+    resumed = forks.evo_nas("resume", str(run), "--evaluations", "8")
     assert resumed.returncode == 0, resumed.stderr
     assert "2 in flight will be run again" in resumed.stderr
     assert asked(run)[4:6] == waiting
@@ -173,21 +190,21 @@ def test_a_finished_run_is_not_compared_again_for_nothing(tmp_path: Path) -> Non
     assert again.stdout == first.stdout
 
 
-def test_a_search_in_which_everything_fails_exits_with_1(tmp_path: Path) -> None:
+def test_a_search_in_which_everything_fails_exits_with_1(tmp_path: Path, forks: Forks) -> None:
     words = arguments(tmp_path, "--evaluations", "4", "--learning-rate", "1e38", "--seeds", "1")
-    done = evo_nas(*words, "--steps", "12")
+    done = forks.evo_nas(*words, "--steps", "12")
     assert done.returncode == 1
     assert "no candidate finished well" in done.stdout
 
 
-def test_a_search_space_that_is_used_up_is_told(tmp_path: Path) -> None:
+def test_a_search_space_that_is_used_up_is_told(tmp_path: Path, forks: Forks) -> None:
     config = tmp_path / "search.toml"
     config.write_text(
         "[space]\nmax_states = 1\nmax_nodes = 2\nmax_linear_sources = 2\n"
         'activations = ["tanh"]\ncombinations = []\nscales = false\nraw_x = false\n'
     )
     words = arguments(tmp_path, "--evaluations", "400", "--seeds", "0", "--no-published")
-    done = evo_nas(words[0], str(config), *words[1:])
+    done = forks.evo_nas(words[0], str(config), *words[1:])
     assert done.returncode == 0, done.stderr
     assert "Widen the search space" in done.stderr
 
@@ -212,36 +229,38 @@ def test_ctrl_c_lets_ray_workers_finish_what_they_are_at(tmp_path: Path) -> None
     assert len({event.worker for event in told(run)}) == 2
 
 
-def test_a_run_directory_is_never_searched_twice(tmp_path: Path) -> None:
+def test_a_run_directory_is_never_searched_twice(tmp_path: Path, forks: Forks) -> None:
     words = arguments(tmp_path, "--evaluations", "4", "--seeds", "0")
-    assert evo_nas(*words).returncode == 0
-    again = evo_nas(*words)
+    assert forks.evo_nas(*words).returncode == 0
+    again = forks.evo_nas(*words)
     assert again.returncode == 1
     assert f"evo-nas resume {tmp_path / 'run'}" in again.stderr
     assert "Traceback" not in again.stderr
 
 
-def test_resume_refuses_another_configuration_and_shows_the_difference(tmp_path: Path) -> None:
-    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
+def test_resume_refuses_another_configuration_and_shows_the_difference(
+    tmp_path: Path, forks: Forks
+) -> None:
+    assert forks.evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
     run = tmp_path / "run"
     config = tmp_path / "search.toml"
     config.write_text("[training]\nhidden_size = 8\nsteps = 5\nbatch_size = 4\n")
-    refused = evo_nas("resume", str(run), str(config))
+    refused = forks.evo_nas("resume", str(run), str(config))
     assert refused.returncode == 1
     assert "training.steps: 4 in the run, 5 now" in refused.stderr
     assert "Resume without the file, or give a new --run." in refused.stderr
 
 
-def test_resume_refuses_other_data(tmp_path: Path) -> None:
-    assert evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
+def test_resume_refuses_other_data(tmp_path: Path, forks: Forks) -> None:
+    assert forks.evo_nas(*arguments(tmp_path, "--evaluations", "4", "--seeds", "0")).returncode == 0
     tiny_text(tmp_path).write_text("other " * 500)
-    refused = evo_nas("resume", str(tmp_path / "run"), "--evaluations", "6")
+    refused = forks.evo_nas("resume", str(tmp_path / "run"), "--evaluations", "6")
     assert refused.returncode == 1
     assert "searched on other data" in refused.stderr
 
 
-def test_a_search_without_an_end_is_refused(tmp_path: Path) -> None:
-    refused = evo_nas(*arguments(tmp_path))
+def test_a_search_without_an_end_is_refused(tmp_path: Path, forks: Forks) -> None:
+    refused = forks.evo_nas(*arguments(tmp_path))
     assert refused.returncode == 1
     assert "--evaluations N or --hours H" in refused.stderr
     assert not (tmp_path / "run").exists()
@@ -276,9 +295,11 @@ def test_a_job_on_a_cluster_needs_an_absolute_run_directory(
     assert "Give an absolute path" in refused.stderr
 
 
-def test_the_comparison_trains_baselines_at_the_winners_parameters(tmp_path: Path) -> None:
+def test_the_comparison_trains_baselines_at_the_winners_parameters(
+    tmp_path: Path, forks: Forks
+) -> None:
     more = ("--evaluations", "6", "--seeds", "2", "--top", "1", "--hidden-size", "40", "--json")
-    done = evo_nas(*arguments(tmp_path, *more))
+    done = forks.evo_nas(*arguments(tmp_path, *more))
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)["comparison"]["rows"]}
     winner = next(row for name, row in rows.items() if name.startswith("birth"))
@@ -303,16 +324,18 @@ def test_the_test_part_is_opened_only_on_request_and_a_second_time_with_a_warnin
     assert last.stdout == second.stdout
 
 
-def test_random_search_runs_behind_the_same_command(tmp_path: Path) -> None:
+def test_random_search_runs_behind_the_same_command(tmp_path: Path, forks: Forks) -> None:
     words = arguments(tmp_path, "--evaluations", "6", "--strategy", "random", "--no-published")
-    done = evo_nas(*words, "--seeds", "0")
+    done = forks.evo_nas(*words, "--seeds", "0")
     assert done.returncode == 0, done.stderr
     assert {event.operator for event in asked(tmp_path / "run")} == {"random"}
 
 
-def test_a_candidate_that_diverges_is_recorded_and_the_search_goes_on(tmp_path: Path) -> None:
+def test_a_candidate_that_diverges_is_recorded_and_the_search_goes_on(
+    tmp_path: Path, forks: Forks
+) -> None:
     words = arguments(tmp_path, "--evaluations", "6", "--learning-rate", "1e30", "--seeds", "0")
-    done = evo_nas(*words, "--steps", "12")
+    done = forks.evo_nas(*words, "--steps", "12")
     assert done.returncode == 0, done.stderr
     statuses = Counter(event.status for event in told(tmp_path / "run"))
     assert statuses["diverged"] > 0
@@ -331,9 +354,9 @@ def test_a_candidate_that_diverges_is_recorded_and_the_search_goes_on(tmp_path: 
     ],
 )
 def test_what_cannot_work_is_told_before_a_run_is_begun(
-    tmp_path: Path, flags: tuple[str, ...], message: str
+    tmp_path: Path, flags: tuple[str, ...], message: str, forks: Forks
 ) -> None:
-    refused = evo_nas(*arguments(tmp_path, "--evaluations", "4"), *flags)
+    refused = forks.evo_nas(*arguments(tmp_path, "--evaluations", "4"), *flags)
     assert refused.returncode == 1
     assert message in refused.stderr
     assert "Traceback" not in refused.stderr

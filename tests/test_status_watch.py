@@ -29,10 +29,7 @@ from tests.faulty_runs import Forks
 from tests.test_record import asked, header, told
 from tests.tiny import arguments, begin, environment, evo_nas, wait_for_segments
 
-
-def heeds_ctrl_c() -> None:
-    """What a shell starts in the background ignores SIGINT, and so does all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+Owned = Callable[["subprocess.Popen[str]"], "subprocess.Popen[str]"]
 
 
 class Tty(io.StringIO):
@@ -165,19 +162,10 @@ def test_watching_what_is_no_run_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def watching(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def watching(tmp_path: Path, owned: Owned) -> Callable[..., subprocess.Popen[str]]:
     """Begins to watch ``tmp_path / "run"`` in another process."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def begin_to(*more: str) -> subprocess.Popen[str]:
-        words = ["status", str(tmp_path / "run"), "--watch", "--every", "0.1", *more]
-        processes.append(begin(words))
-        return processes[-1]
-
-    yield begin_to
-    for process in processes:
-        process.kill()
-        process.communicate()
+    words = ["status", str(tmp_path / "run"), "--watch", "--every", "0.1"]
+    return lambda *more: owned(begin([*words, *more]))
 
 
 def tell_one_by_one(run: Path, births: int, shown: Callable[[], None]) -> None:
@@ -269,21 +257,22 @@ def terminal() -> Iterator[tuple[int, int]]:
 
 
 def test_on_a_terminal_it_is_drawn_in_place_until_ctrl_c_which_is_no_error(
-    tmp_path: Path, terminal: tuple[int, int]
+    tmp_path: Path, terminal: tuple[int, int], owned: Owned
 ) -> None:
     ours, theirs = terminal
-    searching = begin(arguments(tmp_path, "--evaluations", "100000", "--seeds", "0"))
+    owned(begin(arguments(tmp_path, "--evaluations", "100000", "--seeds", "0")))
     run = tmp_path / "run"
     wait_for_segments(run, 2)
     words = [sys.executable, "-m", "evo_nas", "status", str(run), "--watch", "--every", "0.1"]
-    watching = subprocess.Popen(
-        words,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-        preexec_fn=heeds_ctrl_c,
+    watching = owned(
+        subprocess.Popen(
+            words,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
     )
     os.close(theirs)
     output = b""
@@ -295,9 +284,7 @@ def test_on_a_terminal_it_is_drawn_in_place_until_ctrl_c_which_is_no_error(
             output += os.read(ours, 65536)
         except OSError:  # the other end is closed: it has ended
             break
-    assert (watching.wait(timeout=20), watching.stderr.read()) == (0, "")  # type: ignore[union-attr]
-    searching.kill()
-    searching.communicate()
+    assert (watching.wait(timeout=60), watching.stderr.read()) == (0, "")  # type: ignore[union-attr]
     lines = displayed(output.decode().replace("\r\n", "\n"), columns=90)
     assert lines[0].startswith(str(run)[:80])
     # In place: what was drawn four times stands there once.

@@ -12,14 +12,15 @@ from evo_nas.errors import RecordError, SearchError
 from evo_nas.events import Asked
 from evo_nas.record import create_run, read_events
 from evo_nas.warm_start import CELLS, FILE, earlier_of
+from tests.faulty_runs import Forks
 from tests.test_record import header
 from tests.tiny import arguments, evo_nas
 
 
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def earlier(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
     folder = tmp_path_factory.mktemp("earlier")
-    searched = evo_nas(*arguments(folder, "--evaluations", "16", "--seeds", "0"))
+    searched = forks.evo_nas(*arguments(folder, "--evaluations", "16", "--seeds", "0"))
     assert searched.returncode == 0, searched.stderr
     return folder / "run"
 
@@ -73,8 +74,10 @@ def test_a_search_goes_on_with_what_it_learned_as_if_it_had_never_stopped(
     assert asked_in(run) == asked_in(tmp_path / "whole" / "run")
 
 
-def test_a_warm_start_is_part_of_what_makes_a_run(earlier: Path, tmp_path: Path) -> None:
-    begun = evo_nas(*words(tmp_path, earlier, 8))
+def test_a_warm_start_is_part_of_what_makes_a_run(
+    earlier: Path, tmp_path: Path, forks: Forks
+) -> None:
+    begun = forks.evo_nas(*words(tmp_path, earlier, 8))
     assert begun.returncode == 0, begun.stderr
     config = json.loads((tmp_path / "run" / "run.json").read_text())["config"]
     assert config["evolution"]["warm_start"] == [str(earlier)]
@@ -99,8 +102,10 @@ def test_a_run_without_results_teaches_nothing_and_is_refused(tmp_path: Path) ->
     assert not (tmp_path / FILE).exists()
 
 
-def test_a_directory_that_is_no_run_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    begun = evo_nas(*words(tmp_path, tmp_path / "nothing", 8))
+def test_a_directory_that_is_no_run_is_refused_before_anything_is_written(
+    tmp_path: Path, forks: Forks
+) -> None:
+    begun = forks.evo_nas(*words(tmp_path, tmp_path / "nothing", 8))
     assert begun.returncode == 1
     assert f"{tmp_path / 'nothing'} holds no run" in begun.stderr
     assert not (tmp_path / "run").exists()

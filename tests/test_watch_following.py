@@ -116,10 +116,12 @@ def test_a_run_is_followed_while_it_is_written_and_rolled_up(tmp_path: Path) -> 
     done = threading.Event()
 
     def write() -> None:
-        with open_run(run, checkpoint_segments=2) as record:
-            for birth in range(150):
-                record.append([asked(birth), told(birth)])
-        done.set()
+        try:
+            with open_run(run, checkpoint_segments=2) as record:
+                for birth in range(150):
+                    record.append([asked(birth), told(birth)])
+        finally:
+            done.set()
 
     writer = threading.Thread(target=write)
     writer.start()

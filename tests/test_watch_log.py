@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from tests.faulty_runs import Forks, begin_driven, history, killed_after, search
 from tests.tiny import environment, wait_for_segments
 
 EVALUATIONS = 7
+Owned = Callable[["subprocess.Popen[str]"], "subprocess.Popen[str]"]
 
 
 def entries(run: Path, number: int = 1) -> list[dict[str, Any]]:
@@ -161,10 +162,10 @@ def test_an_error_that_ends_a_session_is_logged(tmp_path: Path, forks: Forks) ->
     assert line == f"Error: {last['message']}"
 
 
-def test_an_interrupted_search_says_so_at_the_end_of_its_log(tmp_path: Path) -> None:
+def test_an_interrupted_search_says_so_at_the_end_of_its_log(tmp_path: Path, owned: Owned) -> None:
     run = tmp_path / "run"
     words = search_words(run, evaluations=4000, checkpoint_segments=50)
-    process = begin_driven(words, run)
+    process = owned(begin_driven(words, run))
     wait_for_segments(run, 3)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
@@ -174,9 +175,12 @@ def test_an_interrupted_search_says_so_at_the_end_of_its_log(tmp_path: Path) -> 
     assert found[-1]["event"] == "session ended" and found[-1]["reason"] == "interrupted"
 
 
-def test_the_log_of_a_killed_session_ends_where_it_was(tmp_path: Path, forks: Forks) -> None:
+def test_the_log_of_a_killed_session_ends_where_it_was(
+    tmp_path: Path, forks: Forks, owned: Owned
+) -> None:
     run = tmp_path / "run"
-    process = begin_driven(search_words(run, evaluations=4000, checkpoint_segments=50), run)
+    words = search_words(run, evaluations=4000, checkpoint_segments=50)
+    process = owned(begin_driven(words, run))
     wait_for_segments(run, 5)
     killed = killed_after(process, 0)
     found = entries(run)

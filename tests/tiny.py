@@ -46,10 +46,12 @@ def evo_nas(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     )
 
 
-def begin(words: Sequence[str], cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Start the command line and do not wait for it."""
+def begin(
+    words: Sequence[str], cwd: Path | None = None, program: Sequence[str] = ("-m", "evo_nas")
+) -> subprocess.Popen[str]:
+    """Start the command line, or what Python is told to run in its place; do not wait for it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "evo_nas", *words],
+        [sys.executable, *program, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
