@@ -150,14 +150,18 @@ def _check_address(address: str) -> None:
     from evo_nas.terminal import warn
     from workers.exposure import is_loopback
 
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname if parts.scheme in ("http", "https") else None
+    except ValueError:  # a bracket that is never closed
+        host = None
+    if not host:
         raise click.UsageError(f"--address {address} is no URL, such as http://127.0.0.1:8265.")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(host):
         warn(
             [
-                f"the token goes to {parts.hostname} unencrypted, for whoever is on the way to "
-                "read. Better: a tunnel ('ray dashboard', 'kubectl port-forward'), or https."
+                f"the token goes to {host} unencrypted, for whoever is on the way to read. Better: "
+                "a tunnel ('ray dashboard', 'kubectl port-forward'), or https."
             ]
         )
 

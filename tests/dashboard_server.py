@@ -30,6 +30,9 @@ class Dashboard(ThreadingHTTPServer):
         self.authorizations: list[str | None] = []
         self.status = "SUCCEEDED"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: the client has left."""
+
     @property
     def url(self) -> str:
         """Where it is reached."""
