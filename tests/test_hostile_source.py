@@ -21,10 +21,10 @@ evaluators of the user; the other two only ours and torch, by names that stand i
 
 PRINTS = {
     *("evo_nas.terminal", "evo_nas.watching.screen", "workers.open_pool"),
-    *("evo_nas.record.bucket", "evo_nas.record.lease", "workers.engine.native.build"),
+    *("evo_nas.record.bucket", "workers.engine.native.build"),
 }
 """What prints: the first three escape what they are given. Of the others, a bucket's streams are
-files, a lease says who holds a run, and the library's build is a developer's command."""
+files, and the library's build is a developer's command."""
 
 
 def runs_data(tree: ast.AST) -> Iterator[str]:

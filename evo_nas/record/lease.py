@@ -31,14 +31,13 @@ import os
 import random
 import secrets
 import socket
-import sys
 import threading
 import time
 from dataclasses import dataclass
 
 from evo_nas.record.bucket import Bucket, RemotePath
 from evo_nas.record.durable import RunLocked
-from evo_nas.terminal import warn
+from evo_nas.terminal import put_error, warn
 
 FOLDER = "lease"
 TRUSTED = 25.0
@@ -214,10 +213,9 @@ class Lease:
             if not told:
                 told = True
                 what, left = "held" if now.holds else "wanted", self._stale - age
-                print(
+                put_error(
                     f"{self._root} was {what} by {now.holder}; waiting up to {left:.0f} seconds to "
-                    "see whether it still is",
-                    file=sys.stderr,
+                    "see whether it still is"
                 )
             _sleep(LOOK)
             if _clock() >= self._renewed + RENEWED:
