@@ -87,7 +87,7 @@ class Forks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.communicate(timeout=30)
+        self._process.communicate(timeout=120)
 
     def run(self, words: Sequence[str], run: Path, kind: str = "none", at: int = -1) -> Ended:
         """Run one command line; see `tests.fault_driver` for what can happen to it."""

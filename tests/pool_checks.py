@@ -71,7 +71,9 @@ def settled(pool: Pool, requests: list[Request]) -> list[Result]:
     while len(results) < len(requests):
         while todo and pool.free():
             pool.submit(todo.pop(0))
-        results += pool.poll(1.0)
+        if more := pool.poll(1.0):
+            results += more
+            end = time.monotonic() + PATIENCE
         assert time.monotonic() < end, f"stuck with {pool.running()}"
     assert_nothing_is_left(pool)
     return sorted(results, key=lambda result: result.birth)

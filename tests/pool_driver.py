@@ -42,7 +42,9 @@ def interrupted(directory: str) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: signals.append(number))
     pool = opened(2)
-    pids = {result.engine for result in settled(pool, [asked("takes:0.5", b) for b in (0, 1)])}
+    pids: set[str] = set()
+    while len(pids) < 2:  # one worker may be ready long before the other
+        pids |= {result.engine for result in settled(pool, [asked("takes:0.5", b) for b in (0, 1)])}
     for birth in (2, 3):
         pool.submit(asked("takes:4", birth))
     pool.poll(0.5)

@@ -113,7 +113,9 @@ def machines(
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     clean |= {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
+        # What a driver in the test process has, where Ray reads it as it is imported.
+        "RAY_AUTH_MODE": os.environ["RAY_AUTH_MODE"],
+        "RAY_AUTH_TOKEN": os.environ["RAY_AUTH_TOKEN"],
         # A machine that is gone is noticed within 2 s and not within 15.
         "RAY_health_check_period_ms": "500",
         "RAY_health_check_failure_threshold": "3",

@@ -31,8 +31,7 @@ PATIENCE = 90.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Machines]:
     """A head alone, which holds no workers, and a driver connected to it."""
-    with machines() as running, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
+    with machines() as running:
         ray._private.worker._worker_logs_enabled = False
         ray.init(address=running.address, log_to_driver=False, logging_level=logging.ERROR)
         try:

@@ -34,8 +34,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[M
         return [f"--autoscaling-config={write_autoscaling_file(folder, address, kinds)}"]
 
     environment = HEAD_ENVIRONMENT | {"RAY_enable_autoscaler_v2": request.param}
-    with machines(options=options, **environment) as running, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
+    with machines(options=options, **environment) as running:
         ray._private.worker._worker_logs_enabled = False
         ray.init(address=running.address, log_to_driver=False, logging_level=logging.ERROR)
         try:

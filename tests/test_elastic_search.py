@@ -52,8 +52,7 @@ def history(run: Path) -> str:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machines]:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+def cluster() -> Iterator[Machines]:
     with machines() as running:
         yield running
 

@@ -13,6 +13,7 @@ import pytest
 import ray
 from misbehaving import HangsOnArrival, asked, good, noted
 from pool_checks import (
+    Clock,
     Opener,
     assert_nothing_is_left,
     is_alive,
@@ -232,13 +233,16 @@ def test_a_worker_killed_while_it_starts_costs_no_attempt(opened: Opener, tmp_pa
 
 @pytest.mark.slow
 def test_a_worker_stopped_while_it_starts_is_replaced_and_costs_no_attempt(
-    opened: Opener, tmp_path: Path
+    opened: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = Limits(attempts=1, start_seconds=6)
+    clock = Clock()
+    monkeypatch.setattr("workers.pool.time", clock)
+    limits = Limits(attempts=1, start_seconds=600)
     pool = opened(limits, workers=1, task=HangsOnArrival(tmp_path))
     pool.submit(asked("behaves"))
     starting = noted_pid(pool, tmp_path / "0")
     os.kill(starting, signal.SIGSTOP)
+    clock.ahead += 601
     result = next_result(pool)
     assert kind(result) == "ok" and result.worker.startswith("worker-1@")
     os.kill(starting, signal.SIGKILL)
