@@ -359,8 +359,9 @@ def test_a_segment_that_decodes_to_gigabytes_is_refused(
     tmp_path: Path, kind: str, message: str
 ) -> None:
     run = stranger(tmp_path)
-    for path in (run / "segments").iterdir():
-        path.unlink()
+    for folder in ("segments", "checkpoints"):
+        for path in (run / folder).iterdir():
+            path.unlink()
     content = bomb(kind)
     assert len(content) < MiB
     (run / "segments" / "00000000.parquet").write_bytes(content)

@@ -33,17 +33,13 @@ from pool_checks import (
 )
 
 from genomes import published
-from workers.autoscaler import node_types, outlook
 from workers.evaluator import EVALUATOR
 from workers.exposure import token_of
-from workers.labels import NODE
 from workers.limits import Limits, PoolError
 from workers.messages import Progress, Request, Training
-from workers.resources import Plan
 from workers.slot import Job, Slot
 from workers.tasks import load_task
-from workers.waiting import _unplaced
-from workers.watch import Watch, is_dead, machine_of, machines
+from workers.watch import is_dead
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -205,7 +201,7 @@ def test_an_evaluation_that_exceeds_its_time_is_ended_and_not_tried_again(
 
 def test_signs_of_life_do_not_lift_the_limit_of_an_evaluation() -> None:
     limits = Limits(evaluation_seconds=10, stall_seconds=4)
-    slot = Slot(0, None, 0.0, None, "worker-0")
+    slot = Slot(None, 0.0, None, "worker-0")
     slot.begin(Job(asked("takes:60"), Progress(0, 4, 10, 1.0)), "a stream", now=100.0)
     ends = []
     for slot.sign in (100.0, 103.0, 109.0):
@@ -355,41 +351,6 @@ def test_a_worker_gives_the_same_bits_as_an_evaluation_in_process(
     assert here == there
     assert kind(here) == "ok"
     assert len(here.curve) == 5
-
-
-def test_what_ray_says_of_machines_and_of_requests_that_wait_is_understood() -> None:
-    here = ray.get_runtime_context().get_node_id()
-    said: list[str] = []
-    assert node_types(said.append) == [] == said
-    (machine,) = machines()
-    assert (machine.node, machine.resources["CPU"], machine.labels[NODE]) == (here, CORES, here)
-    watch = Watch(cluster=True)
-    watch.look()
-    assert not watch.leaves(here)
-    assert watch.name_of(here) != here and watch.name_of("unknown") == "unknown"
-
-    class Holder:
-        def answers(self) -> bool:
-            return True
-
-    holder: Any = ray.remote(Holder)
-    selector = {NODE: f"!in({'a' * 56},{'b' * 56})"}
-    holds = holder.options(num_cpus=CORES, label_selector=selector).remote()
-    waits = holder.options(num_cpus=1.0, label_selector=selector).remote()
-    try:
-        assert ray.get(holds.answers.remote(), timeout=PATIENCE)
-        asked_for = Plan(1, 1.0, 0.0)
-        until(lambda: outlook(asked_for, {}).queued == 1)
-        assert outlook(replace(asked_for, gpus=0.5), {}).queued == 0
-        assert outlook(asked_for, {"kind": "L4"}).queued == 0
-        assert outlook(asked_for, {}).free == (0.0, 0.0)
-        assert _unplaced() == {waits._actor_id.hex()}
-        assert (machine_of(holds), machine_of(waits)) == (here, "")
-        assert not is_dead(holds) and not is_dead(waits)
-    finally:
-        ray.kill(holds)
-        ray.kill(waits)
-    until(lambda: is_dead(holds) and is_dead(waits))
 
 
 def test_closing_ends_the_workers_and_leaves_a_ray_it_did_not_start(

@@ -292,7 +292,8 @@ def test_a_job_on_a_cluster_needs_an_absolute_run_directory(
     words[words.index("--run") + 1] = "relative"
     refused = evo_nas(*words, cwd=tmp_path)
     assert refused.returncode == 1
-    assert "Give an absolute path" in refused.stderr
+    assert "--run relative is relative, but a job's own folder vanishes" in refused.stderr
+    assert "or an absolute path on the head" in refused.stderr
 
 
 def test_the_comparison_trains_baselines_at_the_winners_parameters(
