@@ -193,11 +193,14 @@ class RayPool:
         if self._room is not None:
             idle = least_busy_last(idle, self._slots)
         todo = [job for job in self._waiting if job.may_begin(self._limits)]
-        for slot, job in pairs(idle, todo, self._slots, self._limits):
-            if is_dead(slot.actor):  # while it had nothing to do, which is nobody's fault here
+        chosen = list(pairs(idle, todo, self._slots, self._limits))
+        # Dead while they had nothing to do, which is nobody's fault here.
+        if dead := [slot for slot, _ in chosen if is_dead(slot.actor)]:
+            for slot in dead:
                 self._replace(slot)
-                self._give_out()
-                return
+            self._give_out()
+            return
+        for slot, job in chosen:
             self._waiting.remove(job)
             job.curve.clear()
             stream = slot.actor.evaluations.options(num_returns="streaming")

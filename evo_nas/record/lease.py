@@ -9,9 +9,10 @@ object store has neither locks nor puts on condition (none that Arrow offers); w
 a list shows every put that came before. So who wants the run puts a claim and then lists:
 
 - no other claim: the run is held;
-- others: whoever renews theirs lives. If it holds the run, the newcomer takes its own away again;
-  if it only waits, too, and tries once more a little later. A claim that is not renewed for
-  `stale_seconds` is of a manager that is no more, and is removed by who takes the run.
+- others: whoever renews theirs lives, and the newcomer takes its own away again. If the other one
+  holds the run, that is all; if it only waits, too, the newcomer tries once more a little later. A
+  claim that is not renewed for `stale_seconds` is of a manager that is no more, and is removed by
+  who takes the run.
 
 A holder writes only while its last renewal is younger than `TRUSTED` seconds, which leaves a
 request under way the time to end (`Bucket.longest`) before anyone takes over. A holder or newcomer
