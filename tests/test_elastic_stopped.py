@@ -40,7 +40,6 @@ def living() -> set[str]:
 def test_a_machine_that_is_stopped_costs_no_attempt_for_as_long_as_ray_takes_to_miss_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setattr(ray._private.worker, "_worker_logs_enabled", False)
     with machines(**RAYS_OWN) as cluster, pools() as opened:
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
