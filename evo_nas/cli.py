@@ -241,10 +241,10 @@ def _task_options(pairs: tuple[str, ...]) -> dict[str, Any]:
         if not equals or not key.isidentifier():
             raise click.UsageError(f"--option {pair!r} is not of the form KEY=VALUE.")
         options[key] = value
-        for form in (value, f"[{value}]" if "," in value else value):
+        # The last of these forms that is TOML counts.
+        for form in (f"[{value}]", value) if "," in value else (value,):
             with suppress(tomllib.TOMLDecodeError):
                 options[key] = tomllib.loads(f"value = {form}")["value"]
-                break
     return options
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from evo_nas.cli_finish import finish
-from evo_nas.terminal import put, put_error
+from evo_nas.terminal import put, put_error, warn
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PORT = 8265
@@ -36,7 +36,6 @@ def check(file: Path, config: Path | None) -> None:
     """
     from evo_nas.cluster.check import check_file
     from evo_nas.config import load
-    from evo_nas.terminal import put, warn
     from genomes.readable import OneLine
 
     checked = check_file(file, load(config) if config is not None else None, Path.cwd())
@@ -147,7 +146,6 @@ def _check_address(address: str) -> None:
     """Refuse what is no URL, and say so where the token travels for others to read."""
     from urllib.parse import urlsplit
 
-    from evo_nas.terminal import warn
     from workers.exposure import is_loopback
 
     try:
@@ -171,7 +169,6 @@ def _refuse_unheld(file: Path, config: Any) -> None:
     from evo_nas.cluster.check import described, is_manifest
     from evo_nas.cluster.documents import read_documents
     from evo_nas.errors import ClusterError
-    from evo_nas.terminal import warn
 
     documents = read_documents(file)
     if any(map(is_manifest, documents)):

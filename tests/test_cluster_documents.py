@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 from click.testing import CliRunner
 from cluster_files import disturbed, problems, read
@@ -15,6 +17,16 @@ from evo_nas.cluster.launcher import launcher_problems, machines_of
 
 AWS, LOCAL = "cluster.yaml", "examples/cluster-on-premises.yaml"
 TYPES = "available_node_types"
+
+
+def test_a_ray_without_the_validator_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray.autoscaler._private.util", None)
+    done = CliRunner().invoke(main, ["cluster", "check", str(ROOT / AWS)])
+    assert done.exit_code == 1
+    assert f"Ray {ray.__version__} does not check files for 'ray up' as others do" in done.stderr
+    assert "Install the Ray of constraints.txt" in done.stderr
 
 
 BOMB = "a0: &a0 [x]\n" + "".join(

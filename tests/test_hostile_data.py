@@ -18,7 +18,8 @@ from tests.hostile import MiB, assert_readable, bounded, ran, refused_data, writ
 from tests.recordings import folder, words
 from tests.tiny import SMALL
 from workers.tasks import TaskError, load_task
-from workers.tasks.files import ALWAYS_UNPACKED, MAX_BYTES, most_unpacked, read_bytes
+from workers.tasks.files import read_bytes
+from workers.unpacked import ALWAYS_UNPACKED, MAX_BYTES, most_unpacked
 
 FORMATS = {
     "text": ["a.txt"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from tests.hostile import MiB, bounded, refused_data, written
 from tests.parquet_bytes import parquet as columns
 from tests.parquet_bytes import varint
+from workers import parquet_reading
 from workers.tasks import load_task
 
 
@@ -177,3 +179,16 @@ def test_a_parquet_table_with_very_many_columns_is_refused_before_it_is_opened(
     with bounded(50 * MiB):
         said = refused_data(path, "forecasting")
     assert said == f"{path}: has 100,001 columns, and at most 100,000 are read."
+
+
+def test_pages_that_are_of_other_columns_than_the_table_names_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of no file known: the two readings of one footer would have to differ."""
+    sizes = parquet_reading.sizes_of(content := parquet(a=[1, 2], b=[1, 2]))
+    monkeypatch.setattr(
+        parquet_reading, "sizes_of", lambda _: replace(sizes, values=sizes.values[:1])
+    )
+    path = written(tmp_path, "a.parquet", content)
+    said = refused_data(path, "forecasting")
+    assert "its columns are not those that it names. Write it anew." in said

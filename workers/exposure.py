@@ -134,6 +134,15 @@ def listeners_at(port: int) -> list[Listener]:
     return sorted({each for each in known.values() if each.port == port})
 
 
+def users_at(port: int) -> set[int] | None:
+    """The users whose processes listen at a port of this machine; None where that cannot be told,
+    which is everywhere but on Linux."""
+    if not Path("/proc/net/tcp").exists():
+        return None
+    rows = _listening("/proc/net/tcp") + _listening("/proc/net/tcp6")
+    return {int(row[7]) for row in rows if _listener(row[1]).port == port}
+
+
 def takes_anyone(address: str) -> bool:
     """Whether a cluster answers who has no token, asked from a process without one.
 
@@ -169,11 +178,16 @@ def _target(descriptor: Path) -> str:
 
 def _sockets(table: str) -> dict[str, Listener]:
     """Listening sockets by the name that descriptors have."""
+    return {f"socket:[{row[9]}]": _listener(row[1]) for row in _listening(table)}
+
+
+def _listening(table: str) -> list[list[str]]:
+    """The rows of listening sockets; none where the system has no such table."""
     path = Path(table)
     if not path.exists():
-        return {}
+        return []
     rows = (line.split() for line in path.read_text(encoding="ascii").splitlines()[1:])
-    return {f"socket:[{row[9]}]": _listener(row[1]) for row in rows if row and row[3] == _LISTENING}
+    return [row for row in rows if row and row[3] == _LISTENING]
 
 
 def _listener(text: str) -> Listener:

@@ -11,12 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from evo_nas.errors import BenchError
+from workers.unpacked import MAX_BYTES, most_unpacked
 
-MOST_BYTES = 4 * 2**30
-"""A larger file is left unread."""
-ALWAYS_READ = 64 * 2**20
-"""Bytes that any table may unpack to; a larger one to `MOST_PACKED` times its size."""
-MOST_PACKED = 100
 LONGEST_ROW = 2**22
 """Characters of a line of JSON; those of NAS-Bench-NLP, with all curves, have some thousands."""
 TOGETHER = 64
@@ -39,9 +35,9 @@ def rows_of(path: Path) -> Iterator[Mapping[str, Any]]:
     """
     try:
         size = path.stat().st_size
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise BenchError(f"{path}: has {size:,} bytes, more than any table has.")
-        most = min(MOST_BYTES, max(ALWAYS_READ, MOST_PACKED * size))
+        most = most_unpacked(size)
         yield from _of_parquet(path, most) if path.suffix == ".parquet" else _of_json(path, most)
     except BenchError:
         raise

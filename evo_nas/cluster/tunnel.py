@@ -15,11 +15,10 @@ from pathlib import Path
 from types import FrameType
 
 from evo_nas.errors import ClusterError
+from workers.exposure import users_at
 
 OPEN_SECONDS = 60.0
 END_SECONDS = 10.0
-TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_LISTENING = "0A"
 _RAY = [sys.executable, "-P", "-m", "ray.scripts.scripts"]
 """Not a program beside this Python, which need not be there; and nothing of the user's folder."""
 
@@ -111,16 +110,12 @@ def _free_port() -> int:
 def _owners(port: int) -> set[int]:
     """The users whose processes listen on a port of this machine; empty if nobody does.
 
-    Elsewhere than on Linux they cannot be told, and whoever answers is held to be this user.
+    Where they cannot be told, whoever answers is held to be this user.
     """
-    if not TABLES[0].exists():
+    users = users_at(port)
+    if users is None:
         return {os.geteuid()} if _answers(port) else set()
-    lines = [line for t in TABLES if t.exists() for line in t.read_text().splitlines()[1:]]
-    return {
-        int(row[7])
-        for row in map(str.split, lines)
-        if row[3] == _LISTENING and int(row[1].rpartition(":")[2], 16) == port
-    }
+    return users
 
 
 def _answers(port: int) -> bool:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.tasks.errors import TaskError
-from workers.tasks.files import ALWAYS_UNPACKED, MOST_PACKED
 from workers.tasks.splits import Indices
+from workers.unpacked import ALWAYS_UNPACKED, MOST_PACKED
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,11 +12,12 @@ from workers.tasks.base import Metric
 from workers.tasks.batches import scale_of, scaled
 from workers.tasks.classification import ClassificationTask, Labelled
 from workers.tasks.errors import TaskError, did_you_mean
-from workers.tasks.files import MAX_BYTES, sha256_of
+from workers.tasks.files import sha256_of
 from workers.tasks.log_mel import log_mel
 from workers.tasks.options import require
 from workers.tasks.sequences import Floats, class_names
 from workers.tasks.wav_files import Recording, read_recordings
+from workers.unpacked import MAX_BYTES
 
 PARTS = ("training", "validation", "test")
 WIDTH = 5
