@@ -3,7 +3,7 @@
     python benchmarks/manager.py [results] [long] [busy] [--births 100000] [--folder DIR]
 
 - ``results``: free evaluations through the real loop, strategy and record, beside the same
-  without a record; and through two Ray workers.
+  without a record; and through two Ray workers that take cohorts of 1, 4 and 16.
 - ``long``: a run of many births is made in that way (about 2 minutes), then resumed and read, each
   command as a whole process beside ``python -c pass``; and the sum that resuming goes by beside a
   replay event by event.
@@ -59,13 +59,33 @@ def results(folder: Path, births: int) -> None:
             ratios.append(recorded / nothing)
         middle = [statistics.median(values) for values in (rates, bare, ratios)]
         print(f"{capacity:>7} {middle[0]:>10,.0f} {middle[1]:>17,.0f} {middle[2]:>6.2f}")
-    pool = open_pool(2, None, Limits(), evaluator="evaluators:free")  # type: ignore[arg-type]
-    try:
-        search(pool, config_of(folder, 50), None)  # until both workers are there
-        seconds = searched(pool, folder / "results-ray")
-    finally:
-        pool.close()
-    print(f"through 2 Ray workers: {count / seconds:,.0f} results/s")
+    _through_ray(folder, count, searched)
+
+
+def _through_ray(folder: Path, count: int, searched: Callable[[Pool, Path], float]) -> None:
+    """Cohorts take turns, so that what else the machine does falls on all of them."""
+    sizes, rounds = (1, 4, 16), 3
+    times: dict[int, list[float]] = {cohort: [] for cohort in sizes}
+    for number in range(rounds):
+        for cohort in sizes:
+            pool = open_pool(
+                2,
+                None,  # type: ignore[arg-type]
+                Limits(),
+                evaluator="evaluators:free",
+                cohort=cohort,
+            )
+            run = folder / f"results-ray-{cohort}-{number}"
+            try:
+                search(pool, config_of(folder, 50), None)  # until both workers are there
+                times[cohort].append(searched(pool, run))
+            finally:
+                pool.close()
+            shutil.rmtree(run)
+    for cohort, taken in times.items():
+        ratio = statistics.median(a / b for a, b in zip(times[1], taken, strict=True))
+        rate = count / statistics.median(taken)
+        print(f"through 2 Ray workers, cohort {cohort:>2}: {rate:,.0f} results/s, {ratio:.2f} x")
 
 
 def long(folder: Path, births: int) -> None:

@@ -66,6 +66,7 @@ _BUDGET = _flags(
 _WORKERS = _flags(
     click.option("--workers", type=int, help="Number of workers; 0 evaluates in this process."),
     click.option("--address", help="'local', 'auto' or the address of a Ray cluster."),
+    click.option("--cohort", type=int, help="Candidates that a worker takes at once."),
     click.option("--evaluation-seconds", type=float, help="Time limit of one evaluation."),
     click.option("--stall-seconds", type=float, help="Time limit without a sign of life."),
     click.option("--grace-seconds", type=float, help="For running evaluations after Ctrl-C."),

@@ -132,6 +132,9 @@ class WorkersConfig:
         address: Address of a Ray cluster, ``auto`` for the one this machine is part of;
             ``local`` starts a Ray of its own.
         workers_per_gpu: n workers share a GPU, each 1/n of it.
+        cohort: How many candidates a worker takes at once; on a CPU it trains one after the other.
+            The search asks for as many more before it knows what came of them, so it pays only
+            where an evaluation takes less than some 10 ms.
         labels: What the labels of the machines of a cluster have to be, so that workers go there:
             ``{"ray.io/accelerator-type" = "L4"}``; see `workers.labels`.
         evaluation_seconds: Time limit of one evaluation; None for none.
@@ -152,6 +155,7 @@ class WorkersConfig:
     workers: int | None = None
     address: str = "local"
     workers_per_gpu: int = 1
+    cohort: int = 1
     labels: dict[str, str] = field(default_factory=dict)
     evaluation_seconds: float | None = None
     stall_seconds: float = 300.0
@@ -288,6 +292,7 @@ RANGES: Mapping[str, Range] = {
     "hours": Range(above=0, ceiling=1e6),
     "workers": _FEW,
     "workers_per_gpu": _SOME,
+    "cohort": _SOME,
     "evaluation_seconds": _SECONDS,
     "stall_seconds": _SECONDS,
     "start_seconds": _SECONDS,

@@ -202,7 +202,10 @@ class Loop:
         training = replace(self.training, hidden_size=asked.hidden_size, steps=asked.budget)
         if asked.learning_rate is not None:
             training = replace(training, learning_rate=asked.learning_rate)
-        return Request(asked.birth, asked.genome, asked.seed, training, self.part, asked.hurdles)
+        cost = float(asked.recurrent_parameters * asked.budget)
+        return Request(
+            asked.birth, asked.genome, asked.seed, training, self.part, asked.hurdles, cost
+        )
 
     def _settle(self, results: Sequence[Result]) -> None:
         problem: Unrepeatable | None = None

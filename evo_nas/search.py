@@ -176,8 +176,8 @@ def resume(
 def _session(command: str, config: SearchConfig, record: Record, task: Task) -> Outcome:
     directory, header = record.directory, record.header
 
-    def kept(mean_seconds: float, capacity: int) -> float:
-        return comparison_seconds(config.compare, mean_seconds, capacity)
+    def kept(mean_seconds: float, workers: int) -> float:
+        return comparison_seconds(config.compare, mean_seconds, workers)
 
     comparison = None
     with (

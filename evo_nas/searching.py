@@ -31,7 +31,7 @@ def search_in(
     record: Record,
     pool: Pool,
     interrupt: Interrupt,
-    kept: Kept = lambda mean_seconds, capacity: 0.0,
+    kept: Kept = lambda mean_seconds, workers: 0.0,
     watch: Watch | None = None,
 ) -> tuple[Reason, str]:
     """Search until the budget is spent and everything asked is settled, or until interrupted.
@@ -83,7 +83,7 @@ def search_in(
         """The budget less what is kept, and what the evaluations in flight will take."""
         if budget.seconds is None:
             return budget
-        left = budget.seconds - kept(totals.mean_seconds, pool.capacity) - totals.mean_seconds
+        left = budget.seconds - kept(totals.mean_seconds, pool.workers) - totals.mean_seconds
         return replace(budget, seconds=left)
 
     def view() -> View:
@@ -92,8 +92,8 @@ def search_in(
             statuses=totals.statuses,
             best=line.best(),
             evaluations_per_hour=line.per_hour(),
-            workers=pool.capacity,
-            busy=pool.capacity - pool.free(),
+            workers=pool.workers,
+            busy=pool.busy(),
             waiting=len(loop.waiting),
         )
 
@@ -132,7 +132,7 @@ def search_in(
         evaluations=totals.told,
         in_flight=in_flight,
         seconds=round(clock.before, 3),
-        workers=pool.capacity,
+        workers=pool.workers,
     )
     clock.restart()
     try:

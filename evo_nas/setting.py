@@ -68,6 +68,7 @@ def pool_of(config: SearchConfig, task: Task, warn: Callable[[str], None]) -> It
         dashboard=workers.dashboard,
         at_most=evolution.lag if evolution.deterministic else None,
         labels=workers.labels,
+        cohort=workers.cohort,
         say=warn,
     )
     try:

@@ -29,15 +29,20 @@ class FreePool:
         capacity: How many requests it holds.
         rng: Decides how many are settled, and which.
         score: Makes the results.
+        workers: How many workers it says it has.
     """
 
     capacity: int
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     score: Callable[[Request], Result] = scored
     requests: list[Request] = field(default_factory=list)
+    workers: int = 1
 
     def free(self) -> int:
         return self.capacity - len(self.requests)
+
+    def busy(self) -> int:
+        return int(bool(self.requests))
 
     def submit(self, request: Request) -> None:
         assert self.free() > 0

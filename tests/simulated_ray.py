@@ -87,10 +87,10 @@ class Actor:
         self.evaluations = Method(self._evaluate)
         self._actor_id = SimpleNamespace(hex=lambda: f"actor{self.number}")
 
-    def _evaluate(self, request: Request) -> Stream:
+    def _evaluate(self, request: Request, *others: Request) -> Stream:
         if self.state == "DEAD":
             return Stream([Answer(self.ray.now, ActorDiedError())])
-        return self.ray.on_evaluation(self, request)
+        return self.ray.on_evaluation(self, request, *others)
 
 
 @dataclass(eq=False)
@@ -104,7 +104,8 @@ class SimulatedRay:
         actors: All workers that were made.
         queued: How many requests for a place like the pool's wait for one.
         on_start: What a worker answers when it is made; it is ready at once unless a test says so.
-        on_evaluation: What it yields for a request; a result after a second.
+        on_evaluation: What it yields for the requests of a cohort, which come as arguments after
+            the worker; a result of the first after a second.
         seconds_per_wait: How long one look at all workers takes.
         seconds_per_get: How long it takes to read one piece of news.
         kill_raises: What `ray.kill` raises.
@@ -116,7 +117,7 @@ class SimulatedRay:
     actors: list[Actor] = field(default_factory=list)
     queued: int = 0
     on_start: Callable[[Actor], Answer] = field(init=False)
-    on_evaluation: Callable[[Actor, Request], Stream] = field(init=False)
+    on_evaluation: Callable[..., Stream] = field(init=False)
     seconds_per_wait: float = 0.0
     seconds_per_get: float = 0.0
     kill_raises: Exception | None = None
@@ -231,7 +232,11 @@ class SimulatedRay:
 
 @contextmanager
 def simulated(
-    ray: SimulatedRay, said: list[str] | None = None, limits: Limits | None = None, workers: int = 1
+    ray: SimulatedRay,
+    said: list[str] | None = None,
+    limits: Limits | None = None,
+    workers: int = 1,
+    cohort: int = 1,
 ) -> Iterator[RayPool]:
     """A pool on a simulated Ray: of this machine or, with somewhere to ``say`` it, a cluster."""
     plan = Plan(workers, 1.0, 0.0)
@@ -239,13 +244,14 @@ def simulated(
         for module in ("pool", "watch", "waiting"):
             patch.setattr(f"workers.{module}.time", ray)
             patch.setattr(f"workers.{module}.ray", ray)
+        patch.setattr("workers.stored.ray", ray)
         room = None if said is None else WaitingRoom(plan, {}, False, said.append)
         patch.setattr(
             "workers.waiting.outlook",
             lambda *asked: Outlook(ray.queued, (64.0, 0.0), Counter(), Counter()),
         )
         task: Any = None
-        yield RayPool(plan, task, limits or Limits(), "a:b", {}, True, room)
+        yield RayPool(plan, task, limits or Limits(), "a:b", {}, True, room, cohort)
 
 
 def settled_after(pool: RayPool, ray: SimulatedRay, seconds: float) -> list[Result]:

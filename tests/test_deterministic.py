@@ -220,6 +220,10 @@ def test_no_worker_and_two_workers_write_the_same_record(
 ) -> None:
     expected = searched(tmp_path, 0, *rungs)
     assert repr(searched(tmp_path, 2, *rungs)) == repr(expected)
+    for workers, cohort in ((0, "5"), (2, "3")):
+        run = f"cohorts{workers}"
+        found = searched(tmp_path, workers, *rungs, "--cohort", cohort, run=run)
+        assert repr(found) == repr(expected)
     stops = sum(isinstance(event, Told) and event.status == "stopped" for event in expected)
     assert (stops > 4) == bool(rungs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +16,12 @@ from evo_nas.config_tables import SearchConfig, WorkersConfig
 from evo_nas.setting import pool_of
 from workers.autoscaler import Outlook, autoscaling_file, read_types
 from workers.cluster_plan import plan_on_cluster
+from workers.cohorts import cohorts
 from workers.evaluator import nothing_yet
 from workers.labels import check, could_match, matches
 from workers.limits import Limits, PoolError
 from workers.losses import Loss, Losses
 from workers.open_pool import open_pool
-from workers.pairing import pairs
 from workers.resources import Machine, NodeType, Plan, Wanted
 from workers.slot import Job, Slot
 from workers.surplus import least_busy_last, surplus
@@ -98,6 +99,7 @@ def test_all_that_a_configuration_says_of_workers_reaches_the_pool(
     times = {"evaluation_seconds": 1.0, "stall_seconds": 2.0, "start_seconds": 3.0}
     counts = {"attempts": 4, "machines": 5, "idle_seconds": 6.0}
     where: dict[str, Any] = {"address": "head:1", "labels": {"kind": "L4"}, "workers_per_gpu": 7}
+    where["cohort"] = 9
     workers = WorkersConfig(workers=8, **times, **counts, **where)  # type: ignore[arg-type]
     task: Any = None
     with pool_of(SearchConfig(workers=workers), task, said.append) as pool:
@@ -226,9 +228,9 @@ def test_losses_are_each_in_one_place() -> None:
 
 
 def slot(number: int, node: str = "", busy: bool = False, ready: bool = True) -> Slot:
-    job = Job(asked("behaves"), nothing_yet(asked("behaves"))) if busy else None
+    jobs = [Job(asked("behaves"), nothing_yet(asked("behaves")))] if busy else []
     starting = None if ready else object()
-    return Slot(None, 0.0, starting, f"worker-{number}", job, node=node)
+    return Slot(None, 0.0, starting, f"worker-{number}", jobs, node=node)
 
 
 def test_work_goes_to_machines_that_are_busy_anyway() -> None:
@@ -240,12 +242,14 @@ def test_candidates_that_often_lose_machines_together_are_kept_apart() -> None:
     limits = Limits(machines=4)
     twice, again, once = job_with(machines=2), job_with(machines=3), job_with(machines=1)
     a, b, c = slot(0, "a"), slot(1, "a"), slot(2, "b")
-    assert pairs([a, b], [twice, again], [a, b], limits) == [(a, twice)]
-    assert pairs([a, b], [twice, again, once], [a, b], limits) == [(a, twice), (b, once)]
-    assert pairs([a, b, c], [twice, again], [a, b, c], limits) == [(a, twice), (c, again)]
-    a.job = twice
-    assert pairs([b], [again], [a, b], limits) == []
-    assert pairs([b], [again, once], [a, b], limits) == [(b, once)]
+    for most in (1, 5):
+        pairs = partial(cohorts, limits=limits, most=most)
+        assert pairs([a, b], [twice, again], [a, b]) == [(a, [twice])]
+        assert pairs([a, b], [twice, again, once], [a, b]) == [(a, [twice]), (b, [once])]
+        assert pairs([a, b, c], [twice, again], [a, b, c]) == [(a, [twice]), (c, [again])]
+    a.jobs = [once, twice]
+    assert cohorts([b], [again], [a, b], limits, 1) == []
+    assert cohorts([b], [again, once], [a, b], limits, 1) == [(b, [once])]
 
 
 def test_surplus_workers_end_after_a_while_those_that_wait_for_room_first() -> None:

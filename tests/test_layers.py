@@ -18,11 +18,11 @@ MAY_USE = {"genomes": set(), "workers": {"genomes"}, "evo_nas": {"genomes", "wor
 
 MAY_IMPORT_TORCH_IN_GENOMES = {"genomes.reference"}
 MAY_IMPORT_RAY = {
-    *("workers.actor", "workers.metrics", "workers.pool", "workers.runtime"),
+    *("workers.actor", "workers.metrics", "workers.pool", "workers.runtime", "workers.stored"),
     *("workers.autoscaler", "workers.waiting", "workers.watch"),
     *("workers.cluster_files", "workers.cluster_jobs"),
 }
-"""The actor, Ray's metrics, the pool, how it starts or joins Ray and asks about machines; Ray's
+"""The actor, Ray's metrics, the pool, its task, how it joins Ray and asks about machines; Ray's
 validator of a cluster's file, its jobs, and how a job waits for machines."""
 
 LONGEST = 400

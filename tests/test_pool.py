@@ -86,6 +86,7 @@ def test_results_that_wait_are_returned_together(opened: Opener) -> None:
     wait_until_all_are_ready(pool)
     for birth in range(CORES):
         pool.submit(asked("gives_fitness:1", birth))
+    pool._give_out()
     streams = [slot.stream for slot in pool._slots]
     assert len(ray.wait(streams, num_returns=CORES, timeout=PATIENCE)[0]) == CORES
     assert len(pool.poll(0)) == CORES
@@ -202,7 +203,7 @@ def test_an_evaluation_that_exceeds_its_time_is_ended_and_not_tried_again(
 def test_signs_of_life_do_not_lift_the_limit_of_an_evaluation() -> None:
     limits = Limits(evaluation_seconds=10, stall_seconds=4)
     slot = Slot(None, 0.0, None, "worker-0")
-    slot.begin(Job(asked("takes:60"), Progress(0, 4, 10, 1.0)), "a stream", now=100.0)
+    slot.begin([Job(asked("takes:60"), Progress(0, 4, 10, 1.0))], "a stream", now=100.0)
     ends = []
     for slot.sign in (100.0, 103.0, 109.0):
         end = slot.deadline(limits)
@@ -217,6 +218,7 @@ def test_a_manager_that_was_busy_itself_still_takes_results_that_came_in_time(
     pool = opened(Limits(evaluation_seconds=600, stall_seconds=300), workers=1)
     settled(pool, [asked("behaves")])
     pool.submit(asked("gives_fitness:1", 1))
+    pool._give_out()
     assert ray.wait([pool._slots[0].stream], timeout=PATIENCE)[0]
     clock.ahead += 601
     (result,) = pool.poll(0)

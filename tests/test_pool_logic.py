@@ -172,6 +172,7 @@ def test_what_workers_wait_for_is_said_again_until_one_is_ready() -> None:
     with simulated(ray, said, Limits(stall_seconds=None), workers=2) as pool:
         for birth in (0, 1):
             pool.submit(asked("behaves", birth))
+        pool.poll(0)
         ray.waits(ray.actors[0])
         settled_after(pool, ray, 3600)
         assert len(said) == 6 and all("for room. Each wants 1 CPU." in text for text in said)
@@ -186,7 +187,7 @@ def test_a_poll_ends_though_hundreds_of_workers_speak_faster_than_they_are_heard
 
     def evaluation(actor: Actor, request: Request) -> Stream:
         late = request.birth / 2500  # they do not speak all at once
-        reports = [(late + n / 5, Progress(0, n, 10**6, 1.0)) for n in range(50)]
+        reports = [(late + n / 5, Progress(request.birth, n, 10**6, 1.0)) for n in range(50)]
         return ray.result(request, 10.0, *reports)
 
     ray.on_evaluation = evaluation

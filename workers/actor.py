@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from workers.evaluator import evaluated, load_evaluator, tail
+from workers.evaluator import evaluated_in_turn, load_evaluator, tail
 from workers.messages import Progress, Request, Result, Unusable
 
 REPORT_SECONDS = 0.2
@@ -34,7 +34,7 @@ class Started:
 
 
 class Worker:
-    """Evaluates one request at a time."""
+    """Evaluates the requests of a cohort, one after the other."""
 
     def __init__(self, number: int) -> None:
         self._name = f"worker-{number}@{socket.gethostname()}"
@@ -61,13 +61,14 @@ class Worker:
             return Started(self._name, tail(error), node)
         return Started(self._name, node=node)
 
-    def evaluations(self, request: Request) -> Iterator[Progress | Result | Unusable]:
-        """Evaluate a request: any number of progress reports, then the result.
+    def evaluations(self, *cohort: Request) -> Iterator[Progress | Result | Unusable]:
+        """Evaluate requests: of each any number of progress reports, then the result.
 
-        After an ``Unusable`` in place of the result, this worker wants to be replaced.
+        After an ``Unusable`` in place of a result nothing more comes: this worker wants to be
+        replaced.
         """
         last = 0.0
-        for item in evaluated(self._evaluator, request, self._task, self._name):
+        for item in evaluated_in_turn(self._evaluator, cohort, self._task, self._name):
             if not isinstance(item, Progress) or time.monotonic() - last >= REPORT_SECONDS:
                 last = time.monotonic()
                 yield item

@@ -10,7 +10,7 @@ import importlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from numbers import Real
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -71,6 +71,21 @@ def evaluated(
         except Exception as error:
             end = Unusable(tail(error))
     yield end
+
+
+def evaluated_in_turn(
+    evaluator: Evaluator, cohort: Iterable[Request], task: Task, worker: str
+) -> Generator[Progress | Result | Unusable, None, None]:
+    """Run an evaluator on each request of a cohort: see `evaluated`.
+
+    Each is a function of its request alone, so that what comes of it, failures and lack of memory
+    included, changes nothing for those after it. Only an `Unusable` ends them all.
+    """
+    for request in cohort:
+        for item in evaluated(evaluator, request, task, worker):
+            yield item
+            if isinstance(item, Unusable):
+                return
 
 
 def _run(

@@ -62,24 +62,34 @@ class Pool(Protocol):
     """Runs requests and settles each of them exactly once.
 
     Attributes:
-        capacity: How many requests run at once.
+        workers: How many workers there are; on a cluster, the most there may be.
+        capacity: How many requests it takes: a cohort for each worker.
     """
 
+    workers: int
     capacity: int
 
     def free(self) -> int:
         """How many requests it would take now."""
         ...
 
+    def busy(self) -> int:
+        """How many workers have something to do."""
+        ...
+
     def submit(self, request: Request) -> None:
-        """Take a request; raises RuntimeError if nothing is free."""
+        """Take a request, which begins when the pool is polled.
+
+        Raises:
+            RuntimeError: If nothing is free, or the pool is closed.
+        """
         ...
 
     def poll(self, timeout: float) -> list[Result]:
         """Results settled since the last poll; waits at most ``timeout`` seconds for one.
 
         Returns at once if nothing was submitted that could settle. A pool that evaluates in
-        process returns after its evaluation, however long that takes.
+        process returns after the next evaluation, however long that takes.
 
         Raises:
             PoolError: If there is nobody who could go on: the workers do not start, or an

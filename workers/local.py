@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from workers.evaluator import EVALUATOR, evaluated, load_evaluator, nothing_yet
+from workers.evaluator import EVALUATOR, evaluated_in_turn, load_evaluator, nothing_yet
 from workers.limits import Limits, PoolError
-from workers.messages import Progress, Request, Result, Unusable, failed
+from workers.messages import Progress, Request, Result, Unusable
+from workers.slot import Job
 
 if TYPE_CHECKING:
     from workers.tasks.base import Task
 
 WORKER = "in-process"
+
+Items = Generator[Progress | Result | Unusable, None, None]
 
 
 class LocalPool:
@@ -23,75 +27,105 @@ class LocalPool:
 
     The time limit of an evaluation is coarse: it is looked at when the evaluation reports
     progress, so one that never does is never stopped; ``stall_seconds`` has no effect, and an
-    evaluation that ends its process ends the manager. Ctrl-C leaves the request unsettled: the
-    next poll begins it again. So does a device that breaks, which only a new process can use
+    evaluation that ends its process ends the manager. Ctrl-C leaves the requests unsettled: the
+    next poll begins them again. So does a device that breaks, which only a new process can use
     again: ``poll`` raises. A worker of its own (``--workers 1``) is guarded better.
 
     Attributes:
-        capacity: 1.
+        workers: 1: this process.
+        capacity: How many requests it takes: a cohort.
     """
 
-    def __init__(self, task: Task, limits: Limits, evaluator: str = EVALUATOR) -> None:
+    def __init__(
+        self, task: Task, limits: Limits, evaluator: str = EVALUATOR, cohort: int = 1
+    ) -> None:
         """Load the evaluator; raises PoolError if there is none of that name."""
-        self.capacity = 1
+        self.workers, self.capacity = 1, cohort
         self._task, self._limits = task, limits
         self._evaluator = load_evaluator(evaluator)
-        self._request: Request | None = None
-        self._progress: Progress | None = None
+        self._waiting: deque[Job] = deque()
+        self._cohort: deque[Job] = deque()
+        self._items: Items | None = None
 
     def free(self) -> int:
-        """1, or 0 if a request waits to be polled."""
-        return int(self._request is None)
+        """How many requests it would take now."""
+        return self.capacity - len(self._cohort) - len(self._waiting)
+
+    def busy(self) -> int:
+        """1, or 0 if nothing waits to be polled."""
+        return int(bool(self._cohort or self._waiting))
 
     def submit(self, request: Request) -> None:
-        """Keep a request for the next poll; raises RuntimeError if one waits already."""
-        if self._request is not None:
-            raise RuntimeError(f"no slot is free: birth {self._request.birth} has not settled.")
-        self._request, self._progress = request, nothing_yet(request)
+        """Keep a request for the next poll; raises RuntimeError if nothing is free."""
+        if self.free() < 1:
+            births = ", ".join(str(progress.birth) for progress in self.running())
+            raise RuntimeError(f"no slot is free: birth {births} has not settled.")
+        self._waiting.append(Job(request, nothing_yet(request)))
 
     def poll(self, timeout: float) -> list[Result]:
-        """Evaluate the waiting request, however long that takes: ``timeout`` has no effect.
+        """Evaluate the next request, however long that takes: ``timeout`` has no effect.
 
         Raises:
             PoolError: If this process can compute on its device no more; nothing is settled.
         """
-        if self._request is None:
+        if not self._cohort:
+            self._begin()
+        if not self._cohort:
             return []
-        with _one_torch_thread():
-            result = self._run(self._request)
-        self._request = self._progress = None
+        try:
+            with _one_torch_thread():
+                result = self._result_of(self._cohort[0])
+        except BaseException:
+            self._break_off()
+            raise
+        self._cohort.popleft()
+        if result.failure is not None and result.failure.kind == "timed_out":
+            self._break_off()
         return [result]
 
     def running(self) -> list[Progress]:
-        """The progress of the waiting request."""
-        return [] if self._progress is None else [self._progress]
+        """The progress of each request taken and not settled."""
+        return [job.progress for job in (*self._cohort, *self._waiting)]
 
     def close(self) -> None:
-        """Drop the waiting request."""
-        self._request = self._progress = None
+        """Drop what has not settled."""
+        self._break_off()
+        self._waiting.clear()
 
-    def _run(self, request: Request) -> Result:
-        started = time.monotonic()
-        limit = self._limits.evaluation_seconds
-        curve: list[tuple[int, float]] = []
-        with closing(evaluated(self._evaluator, request, self._task, WORKER)) as items:
-            for item in items:
-                if isinstance(item, Result):
-                    return item
-                if isinstance(item, Unusable):
-                    raise PoolError(
-                        f"this process cannot use its device any more, so birth {request.birth} "
-                        "was not settled. Resume the run; with --workers 1 or more, a process "
-                        f"with a broken device is replaced. It said:\n{item.why}"
-                    )
-                self._progress = item
-                if item.on_curve:
-                    curve.append((item.step, item.loss))
-                seconds = time.monotonic() - started
-                if limit is not None and seconds > limit:
-                    message = f"the evaluation took longer than {limit:g} s."
-                    known = {"curve": tuple(curve), "seconds": seconds, "worker": WORKER}
-                    return failed(request, "timed_out", message, steps=item.step, **known)
+    def _begin(self) -> None:
+        """Take all that waits as the next cohort."""
+        self._cohort, self._waiting = self._waiting, deque()
+        requests = [job.request for job in self._cohort]
+        self._items = evaluated_in_turn(self._evaluator, requests, self._task, WORKER)
+
+    def _break_off(self) -> None:
+        """End what runs; what has not settled waits again, as if it had never begun."""
+        if self._items is not None:
+            self._items.close()
+            self._items = None
+        for job in self._cohort:
+            job.progress = nothing_yet(job.request)
+            job.curve.clear()
+        self._cohort, self._waiting = deque(), self._cohort + self._waiting
+
+    def _result_of(self, job: Job) -> Result:
+        """Go on until the first request of the cohort has settled."""
+        assert self._items is not None
+        started, limit = time.monotonic(), self._limits.evaluation_seconds
+        for item in self._items:
+            if isinstance(item, Result):
+                return item
+            if isinstance(item, Unusable):
+                raise PoolError(
+                    f"this process cannot use its device any more, so birth {job.request.birth} "
+                    "was not settled. Resume the run; with --workers 1 or more, a process "
+                    f"with a broken device is replaced. It said:\n{item.why}"
+                )
+            job.report(item)
+            seconds = time.monotonic() - started
+            if limit is not None and seconds > limit:
+                message = f"the evaluation took longer than {limit:g} s."
+                return job.failed("timed_out", message, seconds, WORKER)
         raise AssertionError("an evaluation ends with its result")
 
 

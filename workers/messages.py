@@ -60,6 +60,8 @@ class Request:
         hurdles: Pairs (step, fitness to reach there), steps ascending and below the budget. The
             metric is measured at each; the training ends at the first that is not reached. None
             instead of a fitness lets pass.
+        cost: What the training costs, in a unit that is the same for all requests of a pool; 0 if
+            nobody knows. Cohorts are formed by it (`workers.cohorts`); no result depends on it.
     """
 
     birth: int
@@ -68,6 +70,7 @@ class Request:
     training: Training
     part: Part = "validation"
     hurdles: tuple[tuple[int, float | None], ...] = ()
+    cost: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def open_pool(
     evaluator: str = EVALUATOR,
     at_most: int | None = None,
     labels: Mapping[str, str] | None = None,
+    cohort: int = 1,
     say: Callable[[str], None] = _on_stderr,
 ) -> Pool:
     """Open a pool; ``close`` it in any case.
@@ -50,6 +51,7 @@ def open_pool(
         evaluator: What workers run, as ``package.module:function``.
         at_most: How many workers can have work at once; limits what None gives.
         labels: What the labels of a worker's machine have to be: see `workers.labels`.
+        cohort: How many requests a worker takes at once, to train them one after the other.
         say: Takes what the user should know while it runs, a sentence or two at a time.
 
     Raises:
@@ -64,13 +66,13 @@ def open_pool(
             )
         from workers.local import LocalPool
 
-        return LocalPool(task, limits, evaluator)
+        return LocalPool(task, limits, evaluator, cohort)
     if address == "local" and "ray" not in sys.modules:
         protect(os.environ)
     from workers.opening import open_ray_pool
 
     return open_ray_pool(
-        Wanted(workers, workers_per_gpu, at_most, labels or {}),
+        Wanted(workers, workers_per_gpu, at_most, labels or {}, cohort),
         task,
         limits,
         address=address,

@@ -61,7 +61,8 @@ def open_ray_pool(
                     "others start as soon as there are machines for them."
                 )
         environment = runtime.worker_environment(address, asked.gpus)
-        return RayPool(asked, task, limits, evaluator, environment, started, room)
+        cohort = wanted.cohort
+        return RayPool(asked, task, limits, evaluator, environment, started, room, cohort)
     except BaseException:
         if started:
             runtime.stop()

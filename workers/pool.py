@@ -14,29 +14,23 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
-from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import (
-    ObjectStoreFullError,
-    OutOfDiskError,
-    OutOfMemoryError,
-    RayError,
-    RayTaskError,
-)
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from workers import runtime
 from workers.actor import Started, Worker
+from workers.cohorts import cohorts
 from workers.evaluator import MESSAGE_LIMIT, nothing_yet
 from workers.labels import NODE, matches
 from workers.limits import Limits, PoolError
 from workers.losses import Blame, Fate, Loss
 from workers.messages import FailureKind, Progress, Request, Result, Unusable
-from workers.pairing import pairs
 from workers.resources import Plan
-from workers.slot import Job, Slot, cause
+from workers.slot import Job, Slot, cause, until_next_limit
 from workers.starts import START_ATTEMPTS, Starts
+from workers.stored import stored
 from workers.surplus import least_busy_last, surplus
 from workers.waiting import WaitingRoom
 from workers.watch import LOOK_SECONDS, Watch, is_dead, is_preempted, machine_of, machines
@@ -59,9 +53,13 @@ class RayPool:
     present attempt is: each request settles once.
 
     Where the worker's machine went down, that was no attempt; `workers.losses` has the details.
+    Nor is it one where a worker was lost over several requests of a cohort: they are tried again
+    in smaller cohorts (`workers.cohorts`), down to one, so that only the one whose doing it is
+    comes to fail.
 
     Attributes:
-        capacity: Number of workers that were asked for; on a cluster, the most there may be.
+        workers: Number of workers that were asked for; on a cluster, the most there may be.
+        capacity: How many requests it takes: a cohort for each worker.
     """
 
     def __init__(
@@ -73,13 +71,15 @@ class RayPool:
         environment: dict[str, Any],
         stops_ray: bool,
         room: WaitingRoom | None = None,
+        cohort: int = 1,
     ) -> None:
-        self.capacity = asked.workers
+        self.workers, self.capacity = asked.workers, asked.workers * cohort
+        self._cohort = cohort
         self._limits, self._evaluator, self._needs_gpu = limits, evaluator, asked.gpus > 0
         self._stops_ray, self._closed = stops_ray, False
         self._room = room
         self._watch = Watch(cluster=room is not None)
-        self._task = _stored(task)
+        self._task = stored(task)
         self._actor: Any = ray.remote(Worker)
         self._options = {
             "num_cpus": asked.cpus,
@@ -100,8 +100,13 @@ class RayPool:
         """How many requests it would take now."""
         return self.capacity - len(self._jobs())
 
+    def busy(self) -> int:
+        """How many workers have something to do."""
+        given = sum(bool(slot.jobs) for slot in self._slots)
+        return min(given + self._workers_for(len(self._waiting)), self.workers)
+
     def submit(self, request: Request) -> None:
-        """Take a request; it begins as soon as a worker is ready.
+        """Take a request; it begins when the pool is polled, as soon as a worker is ready.
 
         Raises:
             RuntimeError: If no slot is free, or the pool is closed.
@@ -113,7 +118,6 @@ class RayPool:
                 f"no slot is free: {self.capacity} requests have not settled. Poll first."
             )
         self._waiting.append(Job(request, nothing_yet(request)))
-        self._give_out()
 
     def poll(self, timeout: float) -> list[Result]:
         """Results settled since the last poll; wakes as soon as there is one.
@@ -125,10 +129,11 @@ class RayPool:
         """
         if self._closed:
             return []
+        self._give_out()
         deadline = time.monotonic() + timeout
         patience = timeout if self._jobs() and not self._broken else 0.0
         while True:
-            ready = self._wait(min(patience, self._until_next_limit()))
+            ready = self._wait(min(patience, self._until_next_look()))
             # All news first: nobody is late whose report waits to be read.
             read_until = max(deadline, time.monotonic() + READ_SECONDS)
             while ready and time.monotonic() < read_until:
@@ -166,7 +171,7 @@ class RayPool:
                 runtime.stop()
 
     def _jobs(self) -> list[Job]:
-        return [slot.job for slot in self._slots if slot.job is not None] + list(self._waiting)
+        return [job for slot in self._slots for job in slot.jobs] + list(self._waiting)
 
     def _new_worker(self) -> Slot:
         number = self._started
@@ -193,23 +198,29 @@ class RayPool:
         if self._room is not None:
             idle = least_busy_last(idle, self._slots)
         todo = [job for job in self._waiting if job.may_begin(self._limits)]
-        chosen = list(pairs(idle, todo, self._slots, self._limits))
+        chosen = cohorts(idle, todo, self._slots, self._limits, self._cohort)
         # Dead while they had nothing to do, which is nobody's fault here.
         if dead := [slot for slot, _ in chosen if is_dead(slot.actor)]:
             for slot in dead:
                 self._replace(slot)
             self._give_out()
             return
-        for slot, job in chosen:
-            self._waiting.remove(job)
-            job.curve.clear()
+        for slot, jobs in chosen:
+            for job in jobs:
+                self._waiting.remove(job)
+                job.curve.clear()
             stream = slot.actor.evaluations.options(num_returns="streaming")
-            slot.begin(job, stream.remote(job.request), time.monotonic())
+            requests = [job.request for job in jobs]
+            slot.begin(jobs, stream.remote(*requests), time.monotonic())
         if self._room is not None and len(self._starts.losses.open) < START_ATTEMPTS:
             coming = sum(slot.starting is not None for slot in self._slots)
-            missing = len(todo) - len(idle) - coming
-            for _ in range(min(missing, self.capacity - len(self._slots))):
+            missing = self._workers_for(len(todo)) - len(idle) - coming
+            for _ in range(min(missing, self.workers - len(self._slots))):
                 self._slots.append(self._new_worker())
+
+    def _workers_for(self, jobs: int) -> int:
+        """How many workers take so many jobs at once."""
+        return -(-jobs // self._cohort)
 
     def _look_after_machines(self) -> None:
         """What only a cluster needs, every few seconds."""
@@ -218,10 +229,10 @@ class RayPool:
         self._judge()
         for slot in list(self._slots):
             slot.leaving = self._watch.leaves(slot.node)
-            if slot.leaving and slot.job is None:
+            if slot.leaving and not slot.jobs:
                 self._end(slot)
-        self._room.look(self._slots, self.capacity)
-        todo = sum(job.may_begin(self._limits) for job in self._waiting)
+        self._room.look(self._slots, self.workers)
+        todo = self._workers_for(sum(job.may_begin(self._limits) for job in self._waiting))
         for slot in surplus(self._slots, todo, time.monotonic(), self._limits.idle_seconds):
             self._end(slot)
 
@@ -236,6 +247,10 @@ class RayPool:
         self._starts.losses.judge(self._watch.blame)
         self._give_up_starting()
 
+    def _until_next_look(self) -> float:
+        seconds = until_next_limit(self._slots, self._limits, time.monotonic())
+        return seconds if self._room is None else min(seconds, LOOK_SECONDS)
+
     def _wait(self, seconds: float) -> list[Slot]:
         """Slots with news: the first within so many seconds or, within 0 s, all that there are."""
         awaited = {slot.awaited: slot for slot in self._slots if slot.awaited is not None}
@@ -246,19 +261,11 @@ class RayPool:
         ready, _ = ray.wait(list(awaited), num_returns=most, timeout=max(seconds, 0))
         return [awaited[reference] for reference in ready]
 
-    def _until_next_limit(self) -> float:
-        ends = [slot.deadline(self._limits) for slot in self._slots]
-        next_end = min((end.at for end in ends if end is not None), default=float("inf"))
-        if self._room is not None:
-            next_end = min(next_end, time.monotonic() + LOOK_SECONDS)
-        # Never 0: ray.wait counts in milliseconds and would spin through the last of them.
-        return max(next_end - time.monotonic(), 0.002)
-
     def _enforce_limits(self, slots: Iterable[Slot]) -> None:
         now = time.monotonic()
         late = [slot for slot in slots if slot.is_late(self._limits, now)]
         if self._room is not None and any(slot.starting is not None for slot in late):
-            self._room.look(self._slots, self.capacity)  # some may but wait for room
+            self._room.look(self._slots, self.workers)  # some may but wait for room
             late = [slot for slot in late if slot.is_late(self._limits, now)]
         for slot in late:
             end = slot.deadline(self._limits)
@@ -269,7 +276,8 @@ class RayPool:
             elif end.is_lost:
                 self._lost(slot, "timed_out", "stalled", end.why)
             else:
-                self._settle(slot, "timed_out", end.why)
+                self._settle(slot, slot.jobs[0], "timed_out", end.why)
+                self._again(slot)  # of those after it none has begun
                 self._replace(slot)
 
     def _read(self, slot: Slot) -> None:
@@ -328,64 +336,65 @@ class RayPool:
         return machine_of(slot.actor) not in self._starts.shunned | {""}
 
     def _read_stream(self, slot: Slot) -> None:
-        assert slot.job is not None
         try:
             item = ray.get(next(slot.stream))
         except StopIteration:
-            self._settle(slot, "error", f"{slot.name} ended the evaluation without a result.")
+            for job in list(slot.jobs):
+                why = f"{slot.name} ended the evaluation without a result."
+                self._settle(slot, job, "error", why)
         except OutOfMemoryError as error:
             # Not a RayActorError: Ray's memory monitor killed the worker to save its machine.
             self._lost(slot, "out_of_memory", "died", cause(error), "own")
         except RayTaskError as error:
-            self._settle(slot, "error", str(error)[-MESSAGE_LIMIT:])
+            if len(slot.jobs) == 1:
+                self._settle(slot, slot.jobs[0], "error", str(error)[-MESSAGE_LIMIT:])
+            else:
+                self._again(slot, smaller=True)
         except RayError as error:
             blame: Blame | None = "drained" if is_preempted(error) else None
             self._lost(slot, "worker_lost", "died", cause(error), blame)
         else:
             if isinstance(item, Progress):
-                slot.job.report(item)
+                slot.job(item.birth).report(item)
             elif isinstance(item, Unusable):
                 self._lost(slot, "worker_lost", "broke down", item.why, "own")
             else:
-                slot.job = slot.stream = None
+                slot.end(slot.job(item.birth), time.monotonic())
                 self._settled.append(item)
 
     def _lost(
         self, slot: Slot, kind: FailureKind, fate: Fate, why: str, blame: Blame | None = None
     ) -> None:
-        """A worker was lost over its job: somebody else tries, or it is given up.
+        """A worker was lost over its jobs: somebody else tries, or one that was alone is given up.
 
         ``blame`` if it is known already.
         """
-        job, now = slot.job, time.monotonic()
-        assert job is not None
+        now = time.monotonic()
         loss = Loss(kind, fate, slot.name, why, slot.node, now, now - slot.since)
         self._watch.look()
-        job.lost(loss, blame or self._watch.blame(loss))
-        slot.job = slot.stream = None
-        if (result := job.given_up(self._limits)) is not None:
-            self._settled.append(result)
+        blame = blame or self._watch.blame(loss)
+        if len(slot.jobs) > 1:
+            self._again(slot, smaller=blame != "drained")
         else:
-            self._waiting.appendleft(job)
+            (job,) = slot.give_up()
+            job.lost(loss, blame)
+            if (result := job.given_up(self._limits)) is not None:
+                self._settled.append(result)
+            else:
+                self._waiting.appendleft(job)
         self._replace(slot)
 
-    def _settle(self, slot: Slot, kind: FailureKind, message: str) -> None:
-        assert slot.job is not None
-        seconds = time.monotonic() - slot.since
-        self._settled.append(slot.job.failed(kind, message, seconds, slot.name))
-        slot.job = slot.stream = None
+    def _again(self, slot: Slot, *, smaller: bool = False) -> None:
+        """Let others try what a worker has not settled, in ``smaller`` cohorts or not."""
+        jobs = slot.give_up()
+        for job in jobs:
+            if smaller:
+                job.lost_in_company(len(jobs))
+            else:
+                job.progress = nothing_yet(job.request)
+        self._waiting.extendleft(reversed(jobs))
 
-
-def _stored(task: Task) -> list[Any]:
-    try:
-        return [ray.put(task)]
-    except (TypeError, AttributeError, ValueError, RecursionError, PickleError) as error:
-        raise PoolError(
-            f"the task of type {type(task).__qualname__} cannot be sent to workers: {error}. "
-            "Keep open files, locks and the like out of it, or use --workers 0."
-        ) from error
-    except (ObjectStoreFullError, OutOfDiskError) as error:
-        raise PoolError(
-            f"the task does not fit into Ray's memory for data: {str(error).splitlines()[0]}. Give "
-            "Ray more (ray start --object-store-memory), use less data, or --workers 0."
-        ) from error
+    def _settle(self, slot: Slot, job: Job, kind: FailureKind, message: str) -> None:
+        now = time.monotonic()
+        self._settled.append(job.failed(kind, message, now - slot.since, slot.name))
+        slot.end(job, now)

@@ -51,12 +51,14 @@ class Wanted:
         workers_per_gpu: n workers share a GPU, each 1/n of it.
         at_most: How many can have work at once; limits what None gives.
         labels: What the labels of their machines have to be: see `workers.labels`.
+        cohort: How many requests each takes at once.
     """
 
     workers: int | None
     workers_per_gpu: int = 1
     at_most: int | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    cohort: int = 1
 
 
 @dataclass(frozen=True, slots=True)

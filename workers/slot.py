@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ class Job:
         losses: The attempts that lost their workers.
         last: The latest of them.
         reached: The step that it last reported before that.
+        company: How many may be in a cohort with it, itself included; None for any number.
     """
 
     request: Request
@@ -39,6 +41,7 @@ class Job:
     losses: Losses = field(default_factory=Losses)
     last: Loss | None = None
     reached: int = 0
+    company: int | None = None
 
     def report(self, progress: Progress) -> None:
         """Note a progress."""
@@ -50,6 +53,15 @@ class Job:
         """An attempt ended with its worker; the next one begins anew."""
         self.losses.add(loss, blame)
         self.last, self.reached = loss, self.progress.step
+        self.progress = nothing_yet(self.request)
+
+    def lost_in_company(self, unsettled: int) -> None:
+        """An attempt ended with its worker, and so did those of others in its cohort.
+
+        Which of them is to blame nobody can tell, so none is; but each comes into smaller
+        company, down to none, where it is known whose doing a loss was.
+        """
+        self.company = unsettled // 2
         self.progress = nothing_yet(self.request)
 
     def may_begin(self, limits: Limits) -> bool:
@@ -76,18 +88,19 @@ class Job:
 
 @dataclass(eq=False)
 class Slot:
-    """A place for one worker: starting, idle, or running a job.
+    """A place for one worker: starting, idle, or running a cohort of jobs.
 
     Attributes:
         actor: Its handle.
-        since: When the worker was asked for, or its job began (``time.monotonic``).
+        since: When the worker was asked for, or the first of its jobs began (``time.monotonic``).
         starting: What it answers when it is ready; None once it has.
         name: How it calls itself; a provisional name until it is ready.
-        job: What it runs; None if idle.
-        stream: What it yields for the job.
+        jobs: The jobs of its cohort that have not settled; it runs the first of them. Empty if
+            it is idle.
+        stream: What it yields for the jobs.
         sign: When it last showed a sign of life.
         node: The machine it is on, by Ray's identifier; empty until it is ready.
-        leaving: Whether it is to end with its job, for its machine is about to go.
+        leaving: Whether it is to end with its jobs, for its machine is about to go.
         asked: When the worker was asked for; ``since`` may be moved while it waits for room.
         surplus: Since when there has been nothing for it to do; None if there is.
         told: Whether it was said that it waits for room.
@@ -97,7 +110,7 @@ class Slot:
     since: float
     starting: Any
     name: str
-    job: Job | None = None
+    jobs: list[Job] = field(default_factory=list)
     stream: Any = None
     sign: float = 0.0
     node: str = ""
@@ -113,12 +126,28 @@ class Slot:
 
     @property
     def idle(self) -> bool:
-        """Whether it would take a job at once."""
-        return self.starting is None and self.job is None and not self.leaving
+        """Whether it would take jobs at once."""
+        return self.starting is None and not self.jobs and not self.leaving
 
-    def begin(self, job: Job, stream: Any, now: float) -> None:
-        """Note that the worker was given a job."""
-        self.job, self.stream, self.since, self.sign = job, stream, now, now
+    def begin(self, jobs: Sequence[Job], stream: Any, now: float) -> None:
+        """Note that the worker was given a cohort."""
+        self.jobs, self.stream, self.since, self.sign = list(jobs), stream, now, now
+
+    def job(self, birth: int) -> Job:
+        """The job of a birth."""
+        return next(job for job in self.jobs if job.request.birth == birth)
+
+    def end(self, job: Job, now: float) -> None:
+        """Note that a job has settled; the next one begins."""
+        self.jobs.remove(job)
+        self.since = now
+        if not self.jobs:
+            self.stream = None
+
+    def give_up(self) -> list[Job]:
+        """Take all its jobs from it."""
+        jobs, self.jobs, self.stream = self.jobs, [], None
+        return jobs
 
     def is_late(self, limits: Limits, now: float) -> bool:
         """Whether patience with the worker has ended."""
@@ -131,17 +160,25 @@ class Slot:
             seconds = limits.start_seconds
             why = f"{self.name} was not ready within {seconds:g} s."
             return End(self.since + seconds, True, why)
-        if self.job is None:
+        if not self.jobs:
             return None
         ends = []
         if (limit := limits.evaluation_seconds) is not None:
             why = f"the evaluation took longer than {limit:g} s."
             ends.append(End(self.since + limit, False, why))
         if (stall := limits.stall_seconds) is not None:
-            progress = self.job.progress
+            progress = self.jobs[0].progress
             why = f"it gave no sign of life for {stall:g} s, the last at step "
             ends.append(End(self.sign + stall, True, f"{why}{progress.step} of {progress.steps}."))
         return min(ends, default=None)
+
+
+def until_next_limit(slots: Sequence[Slot], limits: Limits, now: float) -> float:
+    """Seconds until patience with some worker ends, infinite if it never does."""
+    ends = [slot.deadline(limits) for slot in slots]
+    next_end = min((end.at for end in ends if end is not None), default=float("inf"))
+    # Never 0: who waits counts in milliseconds and would spin through the last of them.
+    return max(next_end - now, 0.002)
 
 
 def cause(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from workers.slot import Slot
 
 def least_busy_last(idle: Sequence[Slot], slots: Sequence[Slot]) -> list[Slot]:
     """Idle workers, those on machines where much runs first."""
-    running = Counter(slot.node for slot in slots if slot.job is not None)
+    running = Counter(slot.node for slot in slots if slot.jobs)
     return sorted(idle, key=lambda slot: -running[slot.node])
 
 
@@ -27,12 +27,12 @@ def surplus(slots: Sequence[Slot], todo: int, now: float, idle_seconds: float) -
         now: The time (``time.monotonic``).
         idle_seconds: For how long there must have been nothing to do.
     """
-    spare = least_busy_last([slot for slot in slots if slot.job is None], slots)
+    spare = least_busy_last([slot for slot in slots if not slot.jobs], slots)
     # The first to be kept are those that are ready, the first to go those that wait for room.
     spare.sort(key=lambda slot: slot.starting is not None)
     needed, rest = spare[:todo], spare[todo:]
     for slot in slots:
-        if slot.job is not None or slot in needed:
+        if slot.jobs or slot in needed:
             slot.surplus = None
     for slot in rest:
         slot.surplus = now if slot.surplus is None else slot.surplus

@@ -93,12 +93,12 @@ def about(terms: Terms, evaluations: int) -> dict[str, Any]:
     return about_tuning(terms, evaluations) | {"part": terms.part, "seeds": terms.seeds}
 
 
-def comparison_seconds(config: CompareConfig, mean_seconds: float, capacity: int) -> float:
+def comparison_seconds(config: CompareConfig, mean_seconds: float, workers: int) -> float:
     """How long the quick comparison will take, to keep that much of a time budget for it.
 
     Args:
         mean_seconds: Of an evaluation of the search.
-        capacity: How many trainings run at once.
+        workers: How many trainings run at once.
     """
     trainings = config.seeds * (config.top + len(config.baselines))
-    return -(-trainings // capacity) * mean_seconds
+    return -(-trainings // workers) * mean_seconds

@@ -21,7 +21,7 @@ class View:
         best: The best metric of a whole training so far; None before the first.
         evaluations_per_hour: Of this session.
         workers: How many the pool was asked to have.
-        busy: Evaluations given to them and not settled.
+        busy: How many of them have something to do, or will when they have started.
         waiting: Candidates asked for and not given out.
     """
 
