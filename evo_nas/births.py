@@ -227,11 +227,12 @@ def read_births(directory: str | RunPath) -> tuple[Header, Births, list[str]]:
     """The header of a run, its births so far, and warnings to be shown to the user.
 
     Raises:
-        RecordError: As `evo_nas.record.reading.read_events`.
+        RecordError: As `evo_nas.record.reading.read_events`, and `refuse_comparison`.
         LineageError: As `births_of`.
     """
     root = run_path(directory)
     header = read_header(root)
+    refuse_comparison(root, header)
     reading = read_table(root, COLUMNS)
 
     def rows(wanted: Sequence[int], columns: Sequence[str] | None) -> pa.Table:
@@ -240,6 +241,19 @@ def read_births(directory: str | RunPath) -> tuple[Header, Births, list[str]]:
     source = Source(rows, lambda table: events_in(root, header, table))
     births = births_of(reading.table, source, budget_of(header))
     return header, births, list(reading.warnings)
+
+
+def refuse_comparison(directory: str | RunPath, header: Header) -> None:
+    """Refuse what has the form of a run and is part of a comparison.
+
+    Raises:
+        RecordError: If it is.
+    """
+    if "baselines" in header.config:
+        raise RecordError(
+            f"{directory} belongs to a comparison, not to a search. Give the run that it lies in: "
+            "'evo-nas compare RUN --last' shows it, 'evo-nas compare RUN' goes on with it."
+        )
 
 
 def births_in(events: Sequence[Event]) -> Births:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evo_nas import __version__
-from evo_nas.births import Births, read_births
+from evo_nas.births import Births, read_births, refuse_comparison
 from evo_nas.cluster.runs import refuse_vanishing
 from evo_nas.comparison.reading import Comparison
 from evo_nas.comparison.running import Stages, same_comparison
@@ -133,6 +133,7 @@ def resume(
             (`evo_nas.strangers`).
         RecordError: If the record is damaged or another process writes to it.
     """
+    refuse_comparison(directory, read_header(directory))
     with open_run(directory, COLUMNS) as record:
         warn(record.warnings)
         config = last_config(directory, record.header)

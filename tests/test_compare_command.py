@@ -246,6 +246,19 @@ def test_showing_the_last_comparison_imports_neither_torch_nor_ray(
         assert "verdict" in shown.stdout
 
 
+@pytest.mark.parametrize("part", ["comparisons/001", "tuning/001"])
+@pytest.mark.parametrize("command", ["status", "lineage", "export", "resume", "compare"])
+def test_what_is_part_of_a_comparison_is_no_run_to_other_commands(
+    run: Path, forks: Forks, command: str, part: str
+) -> None:
+    before = snapshot(run)
+    refused = forks.run([command, str(run / part)], run)
+    assert refused.code == 1
+    assert f"{run / part} belongs to a comparison, not to a search." in refused.errors
+    assert "'evo-nas compare RUN --last' shows it" in refused.errors
+    assert snapshot(run) == before
+
+
 def test_a_run_without_a_finished_evaluation_cannot_be_compared(
     tmp_path: Path, forks: Forks
 ) -> None:
