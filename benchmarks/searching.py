@@ -32,10 +32,19 @@ class FreePool:
 
     capacity: int
     requests: list[Request] = field(default_factory=list)
+    workers: int = 1
 
     def free(self) -> int:
         """How many requests it would take now."""
         return self.capacity - len(self.requests)
+
+    def busy(self) -> int:
+        """Nobody is."""
+        return 0
+
+    def begun(self) -> frozenset[int]:
+        """Nothing, for evaluations begin and end within `poll`."""
+        return frozenset()
 
     def submit(self, request: Request) -> None:
         """Take a request."""

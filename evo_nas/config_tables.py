@@ -133,8 +133,8 @@ class WorkersConfig:
             ``local`` starts a Ray of its own.
         workers_per_gpu: n workers share a GPU, each 1/n of it.
         cohort: How many candidates a worker takes at once; on a CPU it trains one after the other.
-            The search asks for as many more before it knows what came of them, so it pays only
-            where an evaluation takes less than some 10 ms.
+            The search asks for as many more before it knows what came of those before them, so it
+            pays only where an evaluation takes some milliseconds.
         labels: What the labels of the machines of a cluster have to be, so that workers go there:
             ``{"ray.io/accelerator-type" = "L4"}``; see `workers.labels`.
         evaluation_seconds: Time limit of one evaluation; None for none.

@@ -116,6 +116,7 @@ class Loop:
     unsaved: list[Event] = field(default_factory=list)
     note: str = ""
     _begun: bool = False
+    _finishing: frozenset[int] | None = None
     _running: dict[int, Asked] = field(default_factory=dict)
     _recorded: dict[int, Asked] = field(default_factory=dict)
 
@@ -131,6 +132,8 @@ class Loop:
                 self._fill()
             if not self._running or self.interrupt.over(self.grace_seconds):
                 break
+            if self.interrupt.requested and self._ends_here():
+                break
             if self.unsaved and not self._begun:
                 self._save()  # so that a reader sees what runs before the first result is in
             self._settle(self.pool.poll(POLL_SECONDS))
@@ -140,6 +143,12 @@ class Loop:
         if self.interrupt.requested:
             return "interrupted"
         return "exhausted" if self.note else "finished"
+
+    def _ends_here(self) -> bool:
+        """Whether all is settled that was being evaluated when the user wished to stop."""
+        if self._finishing is None:
+            self._finishing = self.pool.begun()
+        return self._finishing.isdisjoint(self._running)
 
     def catch_up(self, events: Sequence[Event]) -> None:
         """Bring strategy and order past the last events of a record, before `run`.

@@ -83,7 +83,9 @@ def search_in(
         """The budget less what is kept, and what the evaluations in flight will take."""
         if budget.seconds is None:
             return budget
-        left = budget.seconds - kept(totals.mean_seconds, pool.workers) - totals.mean_seconds
+        # Of what each worker has taken, one is trained after the other.
+        in_flight = totals.mean_seconds * pool.capacity / pool.workers
+        left = budget.seconds - kept(totals.mean_seconds, pool.workers) - in_flight
         return replace(budget, seconds=left)
 
     def view() -> View:

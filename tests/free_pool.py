@@ -44,6 +44,9 @@ class FreePool:
     def busy(self) -> int:
         return int(bool(self.requests))
 
+    def begun(self) -> frozenset[int]:
+        return frozenset(request.birth for request in self.requests)
+
     def submit(self, request: Request) -> None:
         assert self.free() > 0
         self.requests.append(request)

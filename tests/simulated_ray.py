@@ -124,7 +124,7 @@ class SimulatedRay:
 
     def __post_init__(self) -> None:
         self.on_start = self.ready
-        self.on_evaluation = lambda actor, request: self.result(request, 1.0)
+        self.on_evaluation = lambda actor, request, *others: self.result(request, 1.0)
         self._private = SimpleNamespace(state=SimpleNamespace(state=self))
         self.JobID = SimpleNamespace(from_hex=lambda text: text)
 

@@ -1,56 +1,38 @@
-"""Several requests for one worker: which go together, and that none feels the others."""
+"""Several requests for one worker: which go together, and what comes of each. Nothing is real."""
 
 from __future__ import annotations
 
 import math
-import os
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from misbehaving import asked
-from pool_checks import (
-    PATIENCE,
-    Opener,
-    assert_nothing_is_left,
-    kind,
-    message,
-    next_result,
-    pools,
-    settled,
-    small_ray,
-)
+from pool_checks import kind, message
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayTaskError
 from simulated_ray import Answer, SimulatedRay, Stream, settled_after, simulated
 
-from genomes import published
-from genomes.published import PUBLISHED
-from tests.tiny import tiny_text
 from workers.cohorts import cohorts, suspect
 from workers.evaluator import nothing_yet
-from workers.limits import Limits, Pool
+from workers.limits import Limits
 from workers.losses import Loss
-from workers.messages import Progress, Request, Result, Training
-from workers.open_pool import open_pool
+from workers.messages import Progress, Request, Result, Unusable
+from workers.pool import RayPool
 from workers.slot import Job, Slot
-from workers.tasks import load_task
-from workers.tasks.base import Task
-from workers.training import evaluate
 
 LIMITS = Limits(machines=4)
-TRAINING = Training(hidden_size=8, steps=20, batch_size=4, learning_rate=1e-2)
 
 
-def job(birth: int, cost: float = 0.0, company: int | None = None, machines: int = 0) -> Job:
+def job(birth: int, cost: float = 0.0, alone: bool = False, machines: int = 0) -> Job:
     request = replace(asked("behaves", birth), cost=cost)
-    made = Job(request, nothing_yet(request), company=company)
+    made = Job(request, nothing_yet(request))
     for _ in range(machines):
         made.lost(Loss("worker_lost", "died", "worker-7", "gone", "node", 1.0), "machine")
+    made.alone = alone
     return made
 
 
@@ -58,39 +40,30 @@ def idle(count: int) -> list[Slot]:
     return [Slot(None, 0.0, None, f"worker-{n}", node=f"node{n}") for n in range(count)]
 
 
-def births(found: list[tuple[Slot, list[Job]]]) -> list[list[int]]:
-    return [[job.request.birth for job in cohort] for _, cohort in found]
-
-
 def formed(todo: list[Job], workers: int, most: int) -> list[list[int]]:
     slots = idle(workers)
-    return births(cohorts(slots, todo, slots, LIMITS, most))
+    found = cohorts(slots, todo, slots, LIMITS, most)
+    return [[each.request.birth for each in cohort] for _, cohort in found]
 
 
 def test_idle_workers_share_what_waits() -> None:
-    assert formed([job(n) for n in range(5)], 2, 4) == [[0, 1, 2], [3, 4]]
-    assert formed([job(n) for n in range(5)], 3, 4) == [[0, 1], [2, 3], [4]]
+    assert formed([job(n) for n in range(5)], 2, 4) == [[0, 2, 4], [1, 3]]
+    assert formed([job(n) for n in range(5)], 3, 4) == [[0, 3], [1, 4], [2]]
     assert formed([job(n) for n in range(2)], 3, 4) == [[0], [1]]
-    assert formed([job(n) for n in range(9)], 2, 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert formed([job(n) for n in range(9)], 2, 4) == [[0, 2, 4, 6], [1, 3, 5, 7]]
 
 
-def test_candidates_alike_in_cost_go_together_with_the_one_that_has_waited_longest() -> None:
-    todo = [job(0, 100.0), job(1, 9.0), job(2, 90.0), job(3, 10.0), job(4, 500.0), job(5, 110.0)]
-    assert formed(todo, 1, 3) == [[0, 2, 5]]
-    assert formed(todo, 2, 2) == [[0, 5], [1, 3]]
+def test_they_share_it_by_cost_to_end_at_about_the_same_time() -> None:
+    todo = [job(n, cost) for n, cost in enumerate([1.0, 10.0, 10.0, 2.0, 3.0, 4.0])]
+    assert formed(todo, 2, 5) == [[0, 2, 4], [1, 3, 5]]
+    # Room for two each: the dearest are not left for the end.
+    assert formed(todo, 2, 2) == [[0, 2], [1, 5]]
 
 
-def test_of_equal_cost_those_of_the_same_hidden_size_go_together() -> None:
-    todo = [job(n, 5.0) for n in range(3)]
-    for each, hidden_size in zip(todo, (64, 128, 70), strict=True):
-        training = replace(each.request.training, hidden_size=hidden_size)
-        each.request = replace(each.request, training=training)
-    assert formed(todo, 1, 2) == [[0, 2]]
-
-
-def test_those_of_a_lost_cohort_come_into_smaller_company_and_among_themselves() -> None:
-    todo = [job(0, company=2), job(1), job(2, company=2), job(3, company=2), job(4, company=1)]
-    assert formed(todo, 4, 4) == [[0, 2], [1], [3], [4]]
+def test_one_that_lost_a_worker_goes_alone() -> None:
+    assert formed([job(0, alone=True), job(1), job(2)], 1, 4) == [[0]]
+    assert formed([job(0), job(1, alone=True), job(2)], 1, 4) == [[0, 2]]
+    assert formed([job(0), job(1, alone=True), job(2), job(3)], 2, 4) == [[0, 2, 3], [1]]
 
 
 def test_one_that_lost_too_many_machines_goes_alone() -> None:
@@ -98,20 +71,29 @@ def test_one_that_lost_too_many_machines_goes_alone() -> None:
     assert formed([job(0), job(1, machines=2), job(2)], 1, 4) == [[0, 2]]
 
 
+@pytest.mark.parametrize(
+    ("blame", "alone"), [("own", True), ("open", True), ("machine", True), ("drained", False)]
+)
+def test_any_loss_but_with_a_drained_machine_sends_it_alone_from_then_on(
+    blame: Any, alone: bool
+) -> None:
+    each = job(0)
+    each.lost(Loss("worker_lost", "died", "worker-7", "gone", "node", 1.0), blame)
+    assert each.alone == alone
+    each.begin_again()
+    assert each.alone == alone
+
+
+COSTS = st.floats(0, allow_infinity=False)
+
+
 @given(
-    st.lists(
-        st.tuples(
-            st.floats(0, 1e12),
-            st.none() | st.integers(1, 4),
-            st.integers(0, 3),
-        ),
-        max_size=12,
-    ),
+    st.lists(st.tuples(COSTS, st.booleans(), st.integers(0, 3)), max_size=12),
     st.integers(1, 5),
     st.integers(1, 6),
 )
 def test_a_job_is_in_one_cohort_at_most_and_the_oldest_that_may_always_begins(
-    drawn: list[tuple[float, int | None, int]], workers: int, most: int
+    drawn: list[tuple[float, bool, int]], workers: int, most: int
 ) -> None:
     todo = [job(birth, *each) for birth, each in enumerate(drawn)]
     slots = idle(workers)
@@ -121,35 +103,55 @@ def test_a_job_is_in_one_cohort_at_most_and_the_oldest_that_may_always_begins(
     assert len({id(slot) for slot, _ in found}) == len(found)
     for _, cohort in found:
         assert 1 <= len(cohort) <= most
-        assert all(each.company is None or len(cohort) <= each.company for each in cohort)
-        assert len(cohort) == 1 or not any(suspect(each, LIMITS) for each in cohort)
+        assert len(cohort) == 1 or not any(each.alone or suspect(each, LIMITS) for each in cohort)
+        births = [each.request.birth for each in cohort]
+        assert births == sorted(births)
     if todo:
         assert found[0][1][0] is todo[0]
     # Nobody is idle while somebody waits, for each machine has one worker here.
-    assert len(found) == workers or sum(given.values()) == len(todo)
+    assert len(found) == min(workers, len(todo))
 
 
 # The supervisor, on a Ray where time is counted and not spent.
 
+Evaluation = Callable[..., Stream]
 
-def in_turn(seconds: dict[int, float], reports: float = 50.0) -> Any:
-    """Evaluations of a cohort that take so long each, with a report every now and then."""
 
-    def evaluation(actor: Any, first: Request, *others: Request) -> Stream:
+def done(request: Request) -> Result:
+    return Result(request.birth, request.seed, 2.5, -2.5, None, (), 7, 1.0, "somebody", "")
+
+
+def in_turn(seconds: dict[int, float], ends: dict[int, Any] | None = None) -> Evaluation:
+    """Evaluations of a cohort that take so long each, with a report every 50 seconds.
+
+    Args:
+        ends: By birth, what comes instead of its result; nothing more does, then.
+    """
+
+    def evaluation(actor: Any, *cohort: Request) -> Stream:
         items: list[Answer] = []
         at = actor.ray.now
-        for request in (first, *others):
-            for n in range(1, math.ceil(seconds[request.birth] / reports)):
-                items.append(Answer(at + n * reports, Progress(request.birth, n, 10, 1.0)))
-            at += seconds[request.birth]
+        for request in cohort:
+            took = seconds.get(request.birth, 10.0)
+            for n in range(1, math.ceil(took / 50)):
+                items.append(Answer(at + 50 * n, Progress(request.birth, n, 10, 1.0)))
+            at += took
+            if request.birth in (ends or {}):
+                end = (ends or {})[request.birth]
+                return Stream([*items, *([] if end is None else [Answer(at, end)])])
             items.append(Answer(at, done(request)))
         return Stream(items)
 
     return evaluation
 
 
-def done(request: Request) -> Result:
-    return Result(request.birth, request.seed, 2.5, -2.5, None, (), 7, 1.0, "somebody", "")
+def submitted(pool: RayPool, count: int) -> None:
+    for birth in range(count):
+        pool.submit(asked("behaves", birth))
+
+
+def kinds(results: list[Result]) -> list[tuple[int, str]]:
+    return sorted((result.birth, kind(result)) for result in results)
 
 
 def test_the_time_limit_is_that_of_each_evaluation_and_not_of_the_cohort() -> None:
@@ -157,243 +159,162 @@ def test_the_time_limit_is_that_of_each_evaluation_and_not_of_the_cohort() -> No
     ray.on_evaluation = in_turn({0: 500.0, 1: 500.0, 2: 700.0, 3: 500.0, 4: 500.0})
     limits = Limits(evaluation_seconds=600, stall_seconds=300)
     with simulated(ray, limits=limits, cohort=5) as pool:
-        for birth in range(5):
-            pool.submit(asked("behaves", birth))
+        submitted(pool, 5)
         results = settled_after(pool, ray, 6000)
-    assert [(result.birth, kind(result)) for result in results] == [
-        *((0, "ok"), (1, "ok"), (2, "timed_out"), (3, "ok"), (4, "ok"))
-    ]
+    expected = [(0, "ok"), (1, "ok"), (2, "timed_out"), (3, "ok"), (4, "ok")]
+    assert kinds(results) == expected
     assert message(results[2]) == "the evaluation took longer than 600 s."
     assert results[2].seconds == pytest.approx(600, abs=1)
     assert results[2].curve[-1] == (12, 1.0), "what was reported is kept"
     assert [actor.killed for actor in ray.actors] == [True, False]
 
 
-def test_a_worker_that_stalls_over_a_cohort_is_no_attempt_of_those_in_it() -> None:
-    ray = SimulatedRay()
-    fine = in_turn(dict.fromkeys(range(4), 10.0))
+NEVER = Answer(math.inf, None)
+FATES = {
+    "died": ActorDiedError(),
+    "out_of_memory": OutOfMemoryError("the machine has no memory left"),
+    "broke down": Unusable("CUDA error"),
+    "stalled": NEVER,
+}
 
-    def evaluation(actor: Any, first: Request, *others: Request) -> Stream:
-        if 2 not in (request.birth for request in (first, *others)):
-            return fine(actor, first, *others)  # type: ignore[no-any-return]
-        return Stream([Answer(math.inf, None)])
+
+@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize("guilty", range(4))
+def test_a_worker_lost_over_a_cohort_is_no_attempt_of_any_and_who_ran_is_tried_alone(
+    fate: str, guilty: int
+) -> None:
+    ray = SimulatedRay()
+    given: list[list[int]] = []
+
+    def evaluation(actor: Any, *cohort: Request) -> Stream:
+        given.append([request.birth for request in cohort])
+        end = FATES[fate]
+        stream = in_turn({}, {guilty: None if end is NEVER else end})(actor, *cohort)
+        if end is NEVER and guilty in given[-1]:
+            stream.items.append(NEVER)
+        return stream
 
     ray.on_evaluation = evaluation
-    limits = Limits(stall_seconds=300, attempts=2)
-    with simulated(ray, limits=limits, cohort=4) as pool:
-        for birth in range(4):
-            pool.submit(asked("behaves", birth))
+    with simulated(ray, limits=Limits(stall_seconds=300, attempts=2), cohort=4) as pool:
+        submitted(pool, 4)
         results = settled_after(pool, ray, 6000)
-    assert sorted((result.birth, kind(result)) for result in results) == [
-        *((0, "ok"), (1, "ok"), (2, "timed_out"), (3, "ok"))
-    ]
+    failure = {"stalled": "timed_out", "out_of_memory": "out_of_memory"}.get(fate, "worker_lost")
+    assert kinds(results) == [(n, failure if n == guilty else "ok") for n in range(4)]
     (lost,) = [result for result in results if result.failure]
-    assert message(lost).startswith("2 workers stalled over it; the last, worker-")
-    # Of four, of two, and twice alone: each of these cost a worker.
-    assert len(ray.actors) == 5
+    word = "died" if fate == "out_of_memory" else fate
+    assert message(lost).startswith(f"2 workers {word} over it; the last, worker-")
+    in_company = [] if guilty == 3 else [[0, 1, 2, 3]]
+    assert [cohort for cohort in given if guilty in cohort and len(cohort) > 1] in (
+        in_company,
+        [[0, 1, 2, 3]],
+    )
+    # The last of a cohort was alone when its worker was lost: that was an attempt.
+    assert given.count([guilty]) == (1 if guilty == 3 else 2)
+
+
+def test_one_whose_last_result_was_lost_with_its_worker_is_not_blamed_for_the_next() -> None:
+    ray = SimulatedRay()
+
+    def evaluation(actor: Any, *cohort: Request) -> Stream:
+        births = [request.birth for request in cohort]
+        if 1 in births:  # it ends its process at once, and what the one before it gave is lost
+            return Stream([Answer(actor.ray.now + 10 * len(births), ActorDiedError())])
+        return in_turn({})(actor, *cohort)
+
+    ray.on_evaluation = evaluation
+    with simulated(ray, limits=Limits(attempts=1), cohort=4) as pool:
+        submitted(pool, 4)
+        results = settled_after(pool, ray, 6000)
+    assert kinds(results) == [(0, "ok"), (1, "worker_lost"), (2, "ok"), (3, "ok")]
+
+
+def test_a_worker_that_goes_with_a_drained_machine_leaves_the_cohort_together() -> None:
+    ray, said = SimulatedRay(nodes_there=["node", "other"]), list[str]()
+    given: list[list[int]] = []
+
+    def evaluation(actor: Any, *cohort: Request) -> Stream:
+        given.append([request.birth for request in cohort])
+        if actor.number:
+            return in_turn({})(actor, *cohort)
+        ray.draining = ["node"]
+        return Stream([Answer(ray.now + 20, ActorDiedError())])
+
+    ray.on_start = lambda actor: ray.ready(actor, 5.0, "other" if actor.number else "node")
+    ray.on_evaluation = evaluation
+    with simulated(ray, said, Limits(attempts=1, machines=1), cohort=3) as pool:
+        submitted(pool, 3)
+        assert kinds(settled_after(pool, ray, 600)) == [(0, "ok"), (1, "ok"), (2, "ok")]
+    assert given == [[0, 1, 2]] * 2
+
+
+@pytest.mark.parametrize(
+    ("end", "text"),
+    [
+        (RayTaskError("evaluations", "Traceback: SystemExit: enough", None), "SystemExit: enough"),
+        (None, "worker-0@node ended the evaluation without a result."),
+    ],
+)
+def test_a_stream_that_breaks_off_fails_the_one_that_ran_and_the_worker_stays(
+    end: Any, text: str
+) -> None:
+    ray = SimulatedRay()
+    ray.on_evaluation = in_turn({}, {1: end})
+    with simulated(ray, cohort=4) as pool:
+        submitted(pool, 4)
+        results = settled_after(pool, ray, 600)
+    assert kinds(results) == [(0, "ok"), (1, "error"), (2, "ok"), (3, "ok")]
+    assert text in message(results[1])
+    assert len(ray.actors) == 1
+
+
+def test_of_two_results_in_a_cohort_the_first_counts_and_later_progress_is_ignored() -> None:
+    ray = SimulatedRay()
+
+    def evaluation(actor: Any, first: Request, second: Request) -> Stream:
+        worse = replace(done(first), fitness=-9.0, metric=9.0)
+        late = Progress(first.birth, 7, 10, 1.0)
+        items = [done(first), late, worse, done(second)]
+        return Stream([Answer(ray.now + 10 * n, item) for n, item in enumerate(items)])
+
+    ray.on_evaluation = evaluation
+    with simulated(ray, cohort=2) as pool:
+        submitted(pool, 2)
+        results = settled_after(pool, ray, 600)
+    assert [(result.birth, result.fitness) for result in results] == [(0, -2.5), (1, -2.5)]
 
 
 def test_busy_workers_are_counted_and_not_their_requests() -> None:
     ray = SimulatedRay()
-    ray.on_evaluation = in_turn(dict.fromkeys(range(3), 10.0))
+    ray.on_evaluation = in_turn({})
     with simulated(ray, workers=2, cohort=4) as pool:
         assert (pool.workers, pool.capacity, pool.free(), pool.busy()) == (2, 8, 8, 0)
-        for birth in range(3):
-            pool.submit(asked("behaves", birth))
-        assert (pool.free(), pool.busy()) == (5, 1)
+        submitted(pool, 3)
+        assert (pool.free(), pool.busy(), pool.begun()) == (5, 2, frozenset())
         pool.poll(0)
-        pool.poll(0)
-        assert (pool.free(), pool.busy()) == (5, 2)
+        assert (pool.free(), pool.busy(), pool.begun()) == (5, 2, {0, 1})
         assert sorted(progress.birth for progress in pool.running()) == [0, 1, 2]
+        pool.poll(10.5)
+        assert pool.begun() == {2} and pool.busy() == 1
 
 
-# Real workers.
+def test_a_cluster_gets_a_worker_for_each_candidate_and_never_more_than_were_asked_for() -> None:
+    for waiting, workers in ((1, 1), (3, 3), (4, 4), (20, 4)):
+        ray, said = SimulatedRay(), list[str]()
+        ray.on_evaluation = in_turn({})
+        with simulated(ray, said, workers=4, cohort=8) as pool:
+            submitted(pool, waiting)
+            pool.poll(0)
+            assert len(ray.actors) == workers
+            assert len(settled_after(pool, ray, 600)) == waiting
+            assert len(ray.actors) == workers
 
 
-@pytest.fixture(scope="module")
-def one_ray() -> Iterator[None]:
-    with small_ray():
-        yield
-
-
-@pytest.fixture
-def opened(one_ray: None) -> Iterator[Opener]:
-    with pools() as opener:
-        yield opener
-
-
-UNHARMED = [
-    *("behaves", "raises", "behaves", "allocates_too_much", "gives_fitness:nan", "behaves"),
-    *("gives_nothing", "gives_another_birth", "raises_the_unpicklable", "gives_two_results"),
-    "behaves",
-]
-KINDS = [
-    *("ok", "error", "ok", "out_of_memory", "diverged", "ok"),
-    *("error", "error", "error", "ok", "ok"),
-]
-
-
-def test_what_one_of_a_cohort_raises_is_its_own_and_all_are_of_one_process(opened: Opener) -> None:
-    pool = opened(workers=1, cohort=len(UNHARMED))
-    assert pool.capacity == len(UNHARMED)
-    results = settled(pool, [asked(genome, birth) for birth, genome in enumerate(UNHARMED)])
-    assert [kind(result) for result in results] == KINDS
-    pids = {result.engine for result in results if result.engine}
-    assert len(pids) == 1 and str(os.getpid()) not in pids
-    assert {result.worker.split("@")[0] for result in results} == {"worker-0"}
-
-
-def test_each_result_is_given_as_soon_as_it_is_there(opened: Opener) -> None:
-    pool = opened(workers=1, cohort=3)
-    for birth, genome in enumerate(["behaves", "takes:1", "behaves"]):
-        pool.submit(asked(genome, birth))
-    first = next_result(pool)
-    assert (first.birth, pool.free(), pool.busy()) == (0, 1, 1)
-    pool.submit(asked("behaves", 3))
-    later = settled_too(pool, 3)
-    assert [result.birth for result in later] == [1, 2, 3]
-    assert_nothing_is_left(pool)
-
-
-def settled_too(pool: Pool, count: int) -> list[Result]:
-    """So many results of what was submitted already, in the order in which they came."""
-    results: list[Result] = []
-    end = time.monotonic() + PATIENCE
-    while len(results) < count:
-        results += pool.poll(1)
-        assert time.monotonic() < end, f"stuck with {pool.running()}"
-    return results
-
-
-def test_one_that_kills_its_worker_fails_alone(opened: Opener, tmp_path: Path) -> None:
-    pool = opened(Limits(attempts=2), workers=1, cohort=8)
-    requests = [asked("behaves", birth) for birth in range(7)]
-    requests.insert(5, asked(f"kills_its_process:{tmp_path}", 7))
-    results = settled(pool, requests)
-    assert [kind(result) for result in results] == ["ok"] * 7 + ["worker_lost"]
-    assert message(results[7]).startswith("2 workers died over it; the last, worker-")
-    # In company of at most 8, 4 and 2, and twice alone; with less where results had come before.
-    assert 3 <= len(list(tmp_path.iterdir())) <= 5
-
-
-@pytest.mark.parametrize("way", ["segfault", "exit_politely", "break_the_device"])
-def test_one_that_loses_its_worker_twice_is_tried_again_with_the_others(
-    opened: Opener, tmp_path: Path, way: str
-) -> None:
-    pool = opened(Limits(attempts=2), workers=2, cohort=3)
-    requests = [asked("behaves", birth) for birth in range(5)]
-    requests.insert(1, asked(f"loses_workers:{way}|2|{tmp_path}", 5))
-    results = settled(pool, requests)
-    assert [kind(result) for result in results] == ["ok"] * 6
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-# In this process.
-
-
-def test_in_process_a_cohort_settles_one_by_one_and_none_feels_the_others() -> None:
-    task: Any = None
-    pool = open_pool(0, task, Limits(), evaluator="misbehaving:evaluator", cohort=len(UNHARMED))
-    assert (pool.workers, pool.capacity) == (1, len(UNHARMED))
-    for birth, genome in enumerate(UNHARMED):
-        pool.submit(asked(genome, birth))
-    results: list[Result] = []
-    for number, expected in enumerate(KINDS):
-        (result,) = pool.poll(0)
-        assert (result.birth, kind(result)) == (number, expected)
-        assert pool.free() == number + 1 and pool.busy() == int(number + 1 < len(KINDS))
-        results.append(result)
-    assert_nothing_is_left(pool)
-
-
-def test_in_process_what_is_asked_for_meanwhile_is_the_next_cohort() -> None:
-    task: Any = None
-    pool = open_pool(0, task, Limits(), evaluator="misbehaving:evaluator", cohort=2)
-    for birth in (0, 1):
-        pool.submit(asked("behaves", birth))
-    assert [result.birth for result in pool.poll(0)] == [0]
-    pool.submit(asked("behaves", 2))
-    with pytest.raises(RuntimeError, match="no slot is free: birth 1, 2 has not settled"):
-        pool.submit(asked("behaves", 3))
-    assert [pool.poll(0)[0].birth for _ in range(2)] == [1, 2]
-
-
-def test_in_process_one_that_takes_too_long_leaves_the_others_their_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = SimulatedRay()
-    monkeypatch.setattr("workers.local.time", clock)
-
-    def evaluator(request: Request, task: Any, worker: str) -> Iterator[Progress | Result]:
-        for step in range(4):
-            clock.now += 400.0 if request.birth == 1 else 200.0
-            yield Progress(request.birth, step, 4, 1.0)
-        yield done(request)
-
-    monkeypatch.setattr("misbehaving.slow", evaluator, raising=False)
-    task: Any = None
-    limits = Limits(evaluation_seconds=1000)
-    pool = open_pool(0, task, limits, evaluator="misbehaving:slow", cohort=3)
-    for birth in range(3):
-        pool.submit(asked("any", birth))
-    assert [kind(pool.poll(0)[0]) for _ in range(3)] == ["ok", "timed_out", "ok"]
-
-
-def test_in_process_ctrl_c_leaves_a_whole_cohort_to_the_next_poll(tmp_path: Path) -> None:
-    task: Any = None
-    pool = open_pool(0, task, Limits(), evaluator="misbehaving:evaluator", cohort=3)
-    for birth, genome in enumerate(["behaves", f"is_interrupted_once:{tmp_path / 'm'}", "behaves"]):
-        pool.submit(asked(genome, birth))
-    assert pool.poll(0)[0].birth == 0
-    with pytest.raises(KeyboardInterrupt):
-        pool.poll(0)
-    assert pool.free() == 1
-    assert [(progress.birth, progress.step) for progress in pool.running()] == [(1, 0), (2, 0)]
-    assert [kind(pool.poll(0)[0]) for _ in range(2)] == ["ok", "ok"]
-    assert_nothing_is_left(pool)
-
-
-# Fitness is a function of the request, not of its company.
-
-
-@pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    return load_task("text", str(tiny_text(tmp_path_factory.mktemp("data"))), {"length": 16})
-
-
-def company() -> list[Request]:
-    """Every published cell, with trainings between them that diverge and that do not fit."""
-    requests = []
-    for number, name in enumerate(row.name for row in PUBLISHED):
-        training = replace(TRAINING, dropout=0.2 * (number % 2), num_layers=1 + number % 2)
-        if number % 4 == 1:
-            training = replace(training, learning_rate=1e38)
-        elif number % 4 == 3:
-            training = replace(training, hidden_size=3_000_000)
-        for each in (training, TRAINING):
-            birth = len(requests)
-            requests.append(Request(birth, published(name).to_json(), 7 + birth, each))
-    return requests
-
-
-def bare(result: Result) -> Result:
-    """Without clock, place and how much memory happened to be free."""
-    failure = result.failure
-    if failure is not None and failure.kind == "out_of_memory":
-        failure = replace(failure, message=failure.message.split(" needs ")[0])
-    return replace(result, seconds=0.0, worker="", failure=failure)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_request_gives_the_same_bits_alone_and_in_any_cohort(task: Task, workers: int) -> None:
-    requests = company()
-    expected = {request.birth: bare(evaluate(request, task)) for request in requests}
-    kinds = Counter(kind(result) for result in expected.values())
-    assert kinds["diverged"] > 2 and kinds["out_of_memory"] > 2 and kinds["ok"] > 10
-    for cohort, order in ((len(requests), requests), (7, requests[::-1])):
-        pool = open_pool(workers, task, Limits(), cohort=cohort)
-        try:
-            found = settled(pool, order)
-        finally:
-            pool.close()
-        assert {result.birth: bare(result) for result in found} == expected
+def test_idle_workers_of_a_cluster_stay_as_long_as_so_many_candidates_wait() -> None:
+    ray, said = SimulatedRay(), list[str]()
+    # Two that may not go together yet: each has lost its worker once.
+    ray.on_evaluation = in_turn({0: 500.0, 1: 500.0})
+    with simulated(ray, said, Limits(idle_seconds=60), workers=3, cohort=8) as pool:
+        submitted(pool, 3)
+        settled_after(pool, ray, 300)
+        assert [actor.killed for actor in ray.actors] == [False, False, True]
+        assert pool.begun() == {0, 1}

@@ -1,17 +1,15 @@
 """Which idle workers take which jobs: the cohorts of a pool. No Ray.
 
-A cohort is what a worker takes at once. Idle workers share what waits, so that none takes all while
-another has nothing. Alike in cost are put together: trained side by side they end at about the same
-time, and nobody waits for the last.
+A cohort is what a worker takes at once. On a CPU it trains one after the other, so the idle workers
+share what waits by cost: they are to end at about the same time.
 
-A worker that is lost takes its whole cohort with it, and a machine that goes down all its
-workers; one candidate may be the cause. Those of a lost cohort come into ever smaller company,
-and among themselves. Those that lost too many machines go alone, and one to a machine.
+A job that ran when its worker was lost goes alone. A machine that goes down takes all its workers
+with it: jobs that lost too many machines go alone too, and one to a machine, so that the others do
+not go down with the one again.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from workers.limits import Limits
@@ -21,7 +19,7 @@ from workers.slot import Job, Slot
 def cohorts(
     idle: Sequence[Slot], todo: Sequence[Job], slots: Sequence[Slot], limits: Limits, most: int
 ) -> list[tuple[Slot, list[Job]]]:
-    """Give jobs to idle workers: the first of each cohort is the one that has waited longest.
+    """Give jobs to idle workers, none of which gets a second while another has none.
 
     Args:
         idle: The workers that would begin at once, in the order in which they are given jobs.
@@ -31,41 +29,37 @@ def cohorts(
         most: How many jobs a worker takes at once.
     """
     kept_apart = {slot.node for slot in slots if any(suspect(job, limits) for job in slot.jobs)}
-    left, found = list(todo), []
-    for number, slot in enumerate(idle):
-        first = next(
-            (j for j in left if slot.node not in kept_apart or not suspect(j, limits)), None
-        )
+    left, found = list(todo), list[tuple[Slot, list[Job]]]()
+    for slot in idle:
+        apart = slot.node in kept_apart
+        first = next((job for job in left if not (apart and suspect(job, limits))), None)
         if first is None:
             continue
+        left.remove(first)
         if suspect(first, limits):
             kept_apart.add(slot.node)
-            cohort = [first]
-        else:
-            share = math.ceil(len(left) / (len(idle) - number))
-            cohort = _company(first, left, limits, min(share, most))
-        left = [job for job in left if job not in cohort]
-        found.append((slot, cohort))
+        found.append((slot, [first]))
+    shared = [cohort for _, cohort in found if not _goes_alone(cohort[0], limits)]
+    # The dearest first, each to whoever has least to do: what is left then fills the gaps.
+    rest = [job for job in left if not _goes_alone(job, limits)]
+    for job in sorted(rest, key=lambda job: -job.request.cost):
+        open_ = [cohort for cohort in shared if len(cohort) < most]
+        if not open_:
+            break
+        min(open_, key=_cost).append(job)
+    order = {id(job): place for place, job in enumerate(todo)}
+    for _, cohort in found:
+        cohort.sort(key=lambda job: order[id(job)])
     return found
 
 
-def _company(first: Job, left: Sequence[Job], limits: Limits, most: int) -> list[Job]:
-    """A job and those that are most like it, at most so many, in their order."""
-    others = [
-        job
-        for job in left
-        if job is not first and job.company == first.company and not suspect(job, limits)
-    ]
-    room = most if first.company is None else min(most, first.company)
-    alike = sorted(others, key=lambda job: _distance(job, first))[: room - 1]
-    return [first, *(job for job in left if job in alike)]
+def _cost(cohort: Sequence[Job]) -> tuple[float, int]:
+    """What a cohort costs; where nobody knows, how many it is."""
+    return sum(job.request.cost for job in cohort), len(cohort)
 
 
-def _distance(a: Job, b: Job) -> tuple[float, int]:
-    """How different two trainings are: in cost, as a ratio, then in size."""
-    one, other = a.request, b.request
-    ratio = abs(math.log((one.cost or 1.0) / (other.cost or 1.0)))
-    return ratio, abs(one.training.hidden_size - other.training.hidden_size)
+def _goes_alone(job: Job, limits: Limits) -> bool:
+    return job.alone or suspect(job, limits)
 
 
 def suspect(job: Job, limits: Limits) -> bool:

@@ -77,6 +77,10 @@ class Pool(Protocol):
         """How many workers have something to do."""
         ...
 
+    def begun(self) -> frozenset[int]:
+        """Births of the requests that are being evaluated; others wait for their turn."""
+        ...
+
     def submit(self, request: Request) -> None:
         """Take a request, which begins when the pool is polled.
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from workers.evaluator import EVALUATOR, evaluated_in_turn, load_evaluator, nothing_yet
+from workers.evaluator import EVALUATOR, evaluated, load_evaluator, nothing_yet
 from workers.limits import Limits, PoolError
 from workers.messages import Progress, Request, Result, Unusable
 from workers.slot import Job
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from workers.tasks.base import Task
 
 WORKER = "in-process"
-
-Items = Generator[Progress | Result | Unusable, None, None]
 
 
 class LocalPool:
@@ -43,89 +41,72 @@ class LocalPool:
         self.workers, self.capacity = 1, cohort
         self._task, self._limits = task, limits
         self._evaluator = load_evaluator(evaluator)
-        self._waiting: deque[Job] = deque()
-        self._cohort: deque[Job] = deque()
-        self._items: Items | None = None
+        self._jobs: deque[Job] = deque()
 
     def free(self) -> int:
         """How many requests it would take now."""
-        return self.capacity - len(self._cohort) - len(self._waiting)
+        return self.capacity - len(self._jobs)
 
     def busy(self) -> int:
         """1, or 0 if nothing waits to be polled."""
-        return int(bool(self._cohort or self._waiting))
+        return min(len(self._jobs), 1)
+
+    def begun(self) -> frozenset[int]:
+        """Nothing, for evaluations begin and end within `poll`."""
+        return frozenset()
 
     def submit(self, request: Request) -> None:
-        """Keep a request for the next poll; raises RuntimeError if nothing is free."""
+        """Keep a request for a poll; raises RuntimeError if nothing is free."""
         if self.free() < 1:
-            births = ", ".join(str(progress.birth) for progress in self.running())
+            births = ", ".join(str(job.request.birth) for job in self._jobs)
             raise RuntimeError(f"no slot is free: birth {births} has not settled.")
-        self._waiting.append(Job(request, nothing_yet(request)))
+        self._jobs.append(Job(request, nothing_yet(request)))
 
     def poll(self, timeout: float) -> list[Result]:
-        """Evaluate the next request, however long that takes: ``timeout`` has no effect.
+        """Evaluate the first request, however long that takes: ``timeout`` has no effect.
 
         Raises:
             PoolError: If this process can compute on its device no more; nothing is settled.
         """
-        if not self._cohort:
-            self._begin()
-        if not self._cohort:
+        if not self._jobs:
             return []
+        job = self._jobs[0]
         try:
             with _one_torch_thread():
-                result = self._result_of(self._cohort[0])
+                result = self._run(job)
         except BaseException:
-            self._break_off()
+            job.begin_again()
             raise
-        self._cohort.popleft()
-        if result.failure is not None and result.failure.kind == "timed_out":
-            self._break_off()
+        self._jobs.popleft()
         return [result]
 
     def running(self) -> list[Progress]:
         """The progress of each request taken and not settled."""
-        return [job.progress for job in (*self._cohort, *self._waiting)]
+        return [job.progress for job in self._jobs]
 
     def close(self) -> None:
         """Drop what has not settled."""
-        self._break_off()
-        self._waiting.clear()
+        self._jobs.clear()
 
-    def _begin(self) -> None:
-        """Take all that waits as the next cohort."""
-        self._cohort, self._waiting = self._waiting, deque()
-        requests = [job.request for job in self._cohort]
-        self._items = evaluated_in_turn(self._evaluator, requests, self._task, WORKER)
-
-    def _break_off(self) -> None:
-        """End what runs; what has not settled waits again, as if it had never begun."""
-        if self._items is not None:
-            self._items.close()
-            self._items = None
-        for job in self._cohort:
-            job.progress = nothing_yet(job.request)
-            job.curve.clear()
-        self._cohort, self._waiting = deque(), self._cohort + self._waiting
-
-    def _result_of(self, job: Job) -> Result:
-        """Go on until the first request of the cohort has settled."""
-        assert self._items is not None
+    def _run(self, job: Job) -> Result:
         started, limit = time.monotonic(), self._limits.evaluation_seconds
-        for item in self._items:
-            if isinstance(item, Result):
-                return item
-            if isinstance(item, Unusable):
-                raise PoolError(
-                    f"this process cannot use its device any more, so birth {job.request.birth} "
-                    "was not settled. Resume the run; with --workers 1 or more, a process "
-                    f"with a broken device is replaced. It said:\n{item.why}"
-                )
-            job.report(item)
-            seconds = time.monotonic() - started
-            if limit is not None and seconds > limit:
-                message = f"the evaluation took longer than {limit:g} s."
-                return job.failed("timed_out", message, seconds, WORKER)
+        job.curve.clear()
+        with closing(evaluated(self._evaluator, job.request, self._task, WORKER)) as items:
+            for item in items:
+                if isinstance(item, Result):
+                    return item
+                if isinstance(item, Unusable):
+                    raise PoolError(
+                        "this process cannot use its device any more, so birth "
+                        f"{job.request.birth} was not settled. Resume the run; with --workers 1 "
+                        "or more, a process with a broken device is replaced. It said:\n"
+                        f"{item.why}"
+                    )
+                job.report(item)
+                seconds = time.monotonic() - started
+                if limit is not None and seconds > limit:
+                    message = f"the evaluation took longer than {limit:g} s."
+                    return job.failed("timed_out", message, seconds, WORKER)
         raise AssertionError("an evaluation ends with its result")
 
 

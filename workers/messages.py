@@ -60,8 +60,9 @@ class Request:
         hurdles: Pairs (step, fitness to reach there), steps ascending and below the budget. The
             metric is measured at each; the training ends at the first that is not reached. None
             instead of a fitness lets pass.
-        cost: What the training costs, in a unit that is the same for all requests of a pool; 0 if
-            nobody knows. Cohorts are formed by it (`workers.cohorts`); no result depends on it.
+        cost: What the training costs, 0 or more, in a unit that is the same for all requests of a
+            pool; 0 if nobody knows. Workers share what waits by it (`workers.cohorts`); no result
+            depends on it.
     """
 
     birth: int

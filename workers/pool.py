@@ -53,9 +53,9 @@ class RayPool:
     present attempt is: each request settles once.
 
     Where the worker's machine went down, that was no attempt; `workers.losses` has the details.
-    Nor is it one where a worker was lost over several requests of a cohort: they are tried again
-    in smaller cohorts (`workers.cohorts`), down to one, so that only the one whose doing it is
-    comes to fail.
+    Nor is it one where a worker was lost over several requests of a cohort, for the last result
+    before that may be lost too: the one that was running, as far as is known, is tried again
+    alone (`workers.cohorts`), where it is known whose doing a loss is.
 
     Attributes:
         workers: Number of workers that were asked for; on a cluster, the most there may be.
@@ -74,7 +74,7 @@ class RayPool:
         cohort: int = 1,
     ) -> None:
         self.workers, self.capacity = asked.workers, asked.workers * cohort
-        self._cohort = cohort
+        self._cohort_size = cohort
         self._limits, self._evaluator, self._needs_gpu = limits, evaluator, asked.gpus > 0
         self._stops_ray, self._closed = stops_ray, False
         self._room = room
@@ -103,7 +103,11 @@ class RayPool:
     def busy(self) -> int:
         """How many workers have something to do."""
         given = sum(bool(slot.jobs) for slot in self._slots)
-        return min(given + self._workers_for(len(self._waiting)), self.workers)
+        return min(given + len(self._waiting), self.workers)
+
+    def begun(self) -> frozenset[int]:
+        """Births of the evaluations that workers are at, each at the first of its cohort."""
+        return frozenset(slot.jobs[0].request.birth for slot in self._slots if slot.jobs)
 
     def submit(self, request: Request) -> None:
         """Take a request; it begins when the pool is polled, as soon as a worker is ready.
@@ -198,7 +202,7 @@ class RayPool:
         if self._room is not None:
             idle = least_busy_last(idle, self._slots)
         todo = [job for job in self._waiting if job.may_begin(self._limits)]
-        chosen = cohorts(idle, todo, self._slots, self._limits, self._cohort)
+        chosen = cohorts(idle, todo, self._slots, self._limits, self._cohort_size)
         # Dead while they had nothing to do, which is nobody's fault here.
         if dead := [slot for slot, _ in chosen if is_dead(slot.actor)]:
             for slot in dead:
@@ -214,13 +218,9 @@ class RayPool:
             slot.begin(jobs, stream.remote(*requests), time.monotonic())
         if self._room is not None and len(self._starts.losses.open) < START_ATTEMPTS:
             coming = sum(slot.starting is not None for slot in self._slots)
-            missing = self._workers_for(len(todo)) - len(idle) - coming
+            missing = len(todo) - len(idle) - coming
             for _ in range(min(missing, self.workers - len(self._slots))):
                 self._slots.append(self._new_worker())
-
-    def _workers_for(self, jobs: int) -> int:
-        """How many workers take so many jobs at once."""
-        return -(-jobs // self._cohort)
 
     def _look_after_machines(self) -> None:
         """What only a cluster needs, every few seconds."""
@@ -232,7 +232,7 @@ class RayPool:
             if slot.leaving and not slot.jobs:
                 self._end(slot)
         self._room.look(self._slots, self.workers)
-        todo = self._workers_for(sum(job.may_begin(self._limits) for job in self._waiting))
+        todo = sum(job.may_begin(self._limits) for job in self._waiting)
         for slot in surplus(self._slots, todo, time.monotonic(), self._limits.idle_seconds):
             self._end(slot)
 
@@ -276,8 +276,7 @@ class RayPool:
             elif end.is_lost:
                 self._lost(slot, "timed_out", "stalled", end.why)
             else:
-                self._settle(slot, slot.jobs[0], "timed_out", end.why)
-                self._again(slot)  # of those after it none has begun
+                self._settle(slot, "timed_out", end.why)
                 self._replace(slot)
 
     def _read(self, slot: Slot) -> None:
@@ -339,27 +338,24 @@ class RayPool:
         try:
             item = ray.get(next(slot.stream))
         except StopIteration:
-            for job in list(slot.jobs):
-                why = f"{slot.name} ended the evaluation without a result."
-                self._settle(slot, job, "error", why)
+            self._settle(slot, "error", f"{slot.name} ended the evaluation without a result.")
         except OutOfMemoryError as error:
             # Not a RayActorError: Ray's memory monitor killed the worker to save its machine.
             self._lost(slot, "out_of_memory", "died", cause(error), "own")
         except RayTaskError as error:
-            if len(slot.jobs) == 1:
-                self._settle(slot, slot.jobs[0], "error", str(error)[-MESSAGE_LIMIT:])
-            else:
-                self._again(slot, smaller=True)
+            self._settle(slot, "error", str(error)[-MESSAGE_LIMIT:])
         except RayError as error:
             blame: Blame | None = "drained" if is_preempted(error) else None
             self._lost(slot, "worker_lost", "died", cause(error), blame)
         else:
-            if isinstance(item, Progress):
-                slot.job(item.birth).report(item)
-            elif isinstance(item, Unusable):
+            if isinstance(item, Unusable):
                 self._lost(slot, "worker_lost", "broke down", item.why, "own")
+            elif (job := slot.job(item.birth)) is None:
+                pass  # it has settled: its first result counts
+            elif isinstance(item, Progress):
+                job.report(item)
             else:
-                slot.end(slot.job(item.birth), time.monotonic())
+                slot.end(job, time.monotonic())
                 self._settled.append(item)
 
     def _lost(
@@ -373,28 +369,25 @@ class RayPool:
         loss = Loss(kind, fate, slot.name, why, slot.node, now, now - slot.since)
         self._watch.look()
         blame = blame or self._watch.blame(loss)
-        if len(slot.jobs) > 1:
-            self._again(slot, smaller=blame != "drained")
+        first, *others = slot.give_up()
+        if others:
+            first.begin_again(alone=blame != "drained")
         else:
-            (job,) = slot.give_up()
-            job.lost(loss, blame)
-            if (result := job.given_up(self._limits)) is not None:
-                self._settled.append(result)
-            else:
-                self._waiting.appendleft(job)
+            first.lost(loss, blame)
+        result = first.given_up(self._limits)
+        self._wait_again(others if result is not None else [first, *others])
+        if result is not None:
+            self._settled.append(result)
         self._replace(slot)
 
-    def _again(self, slot: Slot, *, smaller: bool = False) -> None:
-        """Let others try what a worker has not settled, in ``smaller`` cohorts or not."""
-        jobs = slot.give_up()
-        for job in jobs:
-            if smaller:
-                job.lost_in_company(len(jobs))
-            else:
-                job.progress = nothing_yet(job.request)
-        self._waiting.extendleft(reversed(jobs))
+    def _settle(self, slot: Slot, kind: FailureKind, message: str) -> None:
+        """What a worker was at has failed; those after it had not begun, and go elsewhere."""
+        seconds = time.monotonic() - slot.since
+        first, *others = slot.give_up()
+        self._settled.append(first.failed(kind, message, seconds, slot.name))
+        self._wait_again(others)
 
-    def _settle(self, slot: Slot, job: Job, kind: FailureKind, message: str) -> None:
-        now = time.monotonic()
-        self._settled.append(job.failed(kind, message, now - slot.since, slot.name))
-        slot.end(job, now)
+    def _wait_again(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            job.begin_again()
+        self._waiting.extendleft(reversed(jobs))

@@ -32,7 +32,7 @@ class Job:
         losses: The attempts that lost their workers.
         last: The latest of them.
         reached: The step that it last reported before that.
-        company: How many may be in a cohort with it, itself included; None for any number.
+        alone: Whether it goes without others, so that it is known whose doing a loss is.
     """
 
     request: Request
@@ -41,7 +41,7 @@ class Job:
     losses: Losses = field(default_factory=Losses)
     last: Loss | None = None
     reached: int = 0
-    company: int | None = None
+    alone: bool = False
 
     def report(self, progress: Progress) -> None:
         """Note a progress."""
@@ -50,19 +50,15 @@ class Job:
             self.curve.append((progress.step, progress.loss))
 
     def lost(self, loss: Loss, blame: Blame) -> None:
-        """An attempt ended with its worker; the next one begins anew."""
+        """An attempt ended with its worker; the next one begins anew, and alone."""
         self.losses.add(loss, blame)
         self.last, self.reached = loss, self.progress.step
-        self.progress = nothing_yet(self.request)
+        self.begin_again(alone=blame != "drained")
 
-    def lost_in_company(self, unsettled: int) -> None:
-        """An attempt ended with its worker, and so did those of others in its cohort.
-
-        Which of them is to blame nobody can tell, so none is; but each comes into smaller
-        company, down to none, where it is known whose doing a loss was.
-        """
-        self.company = unsettled // 2
+    def begin_again(self, *, alone: bool = False) -> None:
+        """Forget what it reported; from now on it may have to go ``alone``."""
         self.progress = nothing_yet(self.request)
+        self.alone = self.alone or alone
 
     def may_begin(self, limits: Limits) -> bool:
         """Whether the next attempt may begin, whatever comes of losses that are open."""
@@ -133,9 +129,9 @@ class Slot:
         """Note that the worker was given a cohort."""
         self.jobs, self.stream, self.since, self.sign = list(jobs), stream, now, now
 
-    def job(self, birth: int) -> Job:
-        """The job of a birth."""
-        return next(job for job in self.jobs if job.request.birth == birth)
+    def job(self, birth: int) -> Job | None:
+        """The job of a birth; None if it has none that has not settled."""
+        return next((job for job in self.jobs if job.request.birth == birth), None)
 
     def end(self, job: Job, now: float) -> None:
         """Note that a job has settled; the next one begins."""

@@ -39,7 +39,7 @@ class WaitingRoom:
         self._asked, self._grows = asked, grows
         self._said = -AGAIN_SECONDS
 
-    def look(self, slots: Sequence[Slot], capacity: int) -> None:
+    def look(self, slots: Sequence[Slot], workers: int) -> None:
         """Set the clocks of those that wait for room back, and say so if they wait for long.
 
         The time a worker may take to start counts from when it has a place. Of one without a
@@ -66,7 +66,7 @@ class WaitingRoom:
             self._said = now
             self.say(
                 why_waiting(
-                    len(waiting), ready, capacity, now - min(s.asked for s in long),
+                    len(waiting), ready, workers, now - min(s.asked for s in long),
                     self._asked, self.labels, machines(), view, self._grows,
                 )
             )  # fmt: skip
@@ -77,7 +77,7 @@ class WaitingRoom:
 def why_waiting(
     waiting: int,
     ready: int,
-    capacity: int,
+    workers: int,
     seconds: float,
     asked: Plan,
     labels: Mapping[str, str],
@@ -90,7 +90,7 @@ def why_waiting(
     Args:
         waiting: How many wait.
         ready: How many workers do not.
-        capacity: How many there are to be.
+        workers: How many there are to be.
         seconds: How long the first has waited.
         asked: What each asks for.
         labels: What the labels of their machines have to be.
@@ -102,7 +102,7 @@ def why_waiting(
     on = f" on a machine with {shown(labels)}" if labels else ""
     fitting = [machine for machine in there if matches(machine.labels, labels)]
     parts = [
-        f"{waiting} of {capacity} workers have waited {seconds:.0f} s for room. Each wants "
+        f"{waiting} of {workers} workers have waited {seconds:.0f} s for room. Each wants "
         f"{wants}{on}.",
         f"The cluster has {_machines(len(there))}"
         + (f", {len(fitting)} with these labels," if labels else "")
