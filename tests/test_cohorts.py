@@ -169,6 +169,23 @@ def test_the_time_limit_is_that_of_each_evaluation_and_not_of_the_cohort() -> No
     assert [actor.killed for actor in ray.actors] == [True, False]
 
 
+def test_what_another_was_late_for_comes_before_what_was_asked_for_since() -> None:
+    ray = SimulatedRay()
+    given: list[list[int]] = []
+
+    def evaluation(actor: Any, *cohort: Request) -> Stream:
+        given.append([request.birth for request in cohort])
+        return in_turn({1: 700.0})(actor, *cohort)
+
+    ray.on_evaluation = evaluation
+    with simulated(ray, limits=Limits(evaluation_seconds=600), cohort=4) as pool:
+        submitted(pool, 4)
+        assert kinds(pool.poll(20)) == [(0, "ok")]
+        pool.submit(asked("behaves", 4))
+        assert len(settled_after(pool, ray, 6000)) == 4
+    assert given == [[0, 1, 2, 3], [2, 3, 4]]
+
+
 NEVER = Answer(math.inf, None)
 FATES = {
     "died": ActorDiedError(),
@@ -189,7 +206,8 @@ def test_a_worker_lost_over_a_cohort_is_no_attempt_of_any_and_who_ran_is_tried_a
     def evaluation(actor: Any, *cohort: Request) -> Stream:
         given.append([request.birth for request in cohort])
         end = FATES[fate]
-        stream = in_turn({}, {guilty: None if end is NEVER else end})(actor, *cohort)
+        ends = {guilty: None if end is NEVER else end}
+        stream = in_turn({guilty: 60.0}, ends)(actor, *cohort)
         if end is NEVER and guilty in given[-1]:
             stream.items.append(NEVER)
         return stream
@@ -201,6 +219,7 @@ def test_a_worker_lost_over_a_cohort_is_no_attempt_of_any_and_who_ran_is_tried_a
     failure = {"stalled": "timed_out", "out_of_memory": "out_of_memory"}.get(fate, "worker_lost")
     assert kinds(results) == [(n, failure if n == guilty else "ok") for n in range(4)]
     (lost,) = [result for result in results if result.failure]
+    assert lost.curve == ((1, 1.0),), "what was reported in the last attempt"
     word = "died" if fate == "out_of_memory" else fate
     assert message(lost).startswith(f"2 workers {word} over it; the last, worker-")
     in_company = [] if guilty == 3 else [[0, 1, 2, 3]]
