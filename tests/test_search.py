@@ -132,7 +132,9 @@ def test_an_interrupted_search_records_what_finishes_and_says_how_to_go_on(
     assert f"evo-nas resume {run}" in errors
     events = read_events(run)[0]
     births = {event.birth for event in events if isinstance(event, Told)}
-    assert births == {event.birth for event in events if isinstance(event, Asked)}
+    asked_for = {event.birth for event in events if isinstance(event, Asked)}
+    # The signal may come just before the last one begins: that is left to `resume`.
+    assert births in (asked_for, asked_for - {max(asked_for)})
     assert len(births) < 500
 
 
