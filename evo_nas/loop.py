@@ -132,23 +132,20 @@ class Loop:
                 self._fill()
             if not self._running or self.interrupt.over(self.grace_seconds):
                 break
-            if self.interrupt.requested and self._ends_here():
+            if self._finishing is not None and self._finishing.isdisjoint(self._running):
                 break
             if self.unsaved and not self._begun:
                 self._save()  # so that a reader sees what runs before the first result is in
             self._settle(self.pool.poll(POLL_SECONDS))
             self.on_tick()
+            # After a poll, so that what was handed over before the signal has begun.
+            if self.interrupt.requested and self._finishing is None:
+                self._finishing = self.pool.begun()
         if self.unsaved:
             self._save()
         if self.interrupt.requested:
             return "interrupted"
         return "exhausted" if self.note else "finished"
-
-    def _ends_here(self) -> bool:
-        """Whether all is settled that was being evaluated when the user wished to stop."""
-        if self._finishing is None:
-            self._finishing = self.pool.begun()
-        return self._finishing.isdisjoint(self._running)
 
     def catch_up(self, events: Sequence[Event]) -> None:
         """Bring strategy and order past the last events of a record, before `run`.

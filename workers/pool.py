@@ -374,10 +374,11 @@ class RayPool:
             first.begin_again(alone=blame != "drained")
         else:
             first.lost(loss, blame)
-        result = first.given_up(self._limits)
-        self._wait_again(others if result is not None else [first, *others])
-        if result is not None:
+        if (result := first.given_up(self._limits)) is not None:
             self._settled.append(result)
+        else:
+            others.insert(0, first)
+        self._wait_again(others)
         self._replace(slot)
 
     def _settle(self, slot: Slot, kind: FailureKind, message: str) -> None:
