@@ -2,9 +2,9 @@
 
     python benchmarks/linear_forecast.py ETTh1.csv
 
-Test errors of a ridge regression from a series' window to its future, one for all series (NLinear of
-Zeng et al. 2023, AAAI, in closed form), and of the same hours of the day before. Windows, split,
-standardisation and metric are the task's own, with the options of examples/verdicts/transformer.toml.
+Test errors of a ridge regression from a series' window to its future, one for all series (NLinear
+of Zeng et al. 2023, AAAI, in closed form), and of the same hours of the day before. Split and
+standardisation are the task's own, with the options of examples/verdicts/transformer.toml.
 """
 
 from __future__ import annotations
