@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ from evo_nas.events import Event
 from evo_nas.record import RecordError, create_run, open_run, read_events
 from evo_nas.record.checkpoint import KEPT, LARGEST, read_manifest
 from evo_nas.record.layout import Part, cover, number_of, parts_in
-from evo_nas.record.reading import read_rows, read_table
+from evo_nas.record.paths import RunPath
+from evo_nas.record.reading import LISTINGS, read_rows, read_table
 from evo_nas.record.sealed import unsealed
 from evo_nas.record.segments import events_of
+from evo_nas.record.storage import contents
 from evo_nas.sessions import last_config, note_session
 from evo_nas.watching.log import next_number
 from tests.test_record import asked, header, told
@@ -119,7 +123,7 @@ def test_rows_whose_file_goes_again_and_again_are_asked_for_again_by_the_user(
         raise FileNotFoundError("it was rolled up")
 
     monkeypatch.setattr("evo_nas.record.reading.decode_rows", gone)
-    with pytest.raises(RecordError, match=r"changed while it was read \(it was.*Try again"):
+    with pytest.raises(RecordError, match=r"changed each time it was read \(it was.*Try again"):
         read_rows(run, reading, [1])
 
 
@@ -243,6 +247,27 @@ def test_readers_work_while_segments_are_rolled_up_under_their_eyes(tmp_path: Pa
         longest = len(events)
     writer.join()
     assert len(read_events(run)[0]) == 160
+
+
+def test_a_writer_that_is_faster_than_the_reader_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    overtaken = 3 * LISTINGS
+    with create_run(run, header(), 2) as record:
+        record.append([asked(0)])
+        births = iter(range(1, 2 * overtaken + 1))
+
+        def once_another_is_rolled_up(paths: Sequence[RunPath]) -> Iterator[bytes]:
+            for birth in islice(births, 2):
+                record.append([asked(birth)])
+            return contents(paths)
+
+        monkeypatch.setattr("evo_nas.record.reading.contents", once_another_is_rolled_up)
+        found, warnings = read_events(run)
+    assert next(births, None) is None
+    assert [event.birth for event in found] == list(range(2 * overtaken + 1))
+    assert warnings == []
 
 
 def test_a_checkpoint_removes_nothing_that_it_did_not_write(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from evo_nas.record.segments import SCHEMA, DamagedSegment, decode, decode_rows,
 from evo_nas.record.storage import contents
 
 LISTINGS = 5
-"""How often the folder is listed before a file counts as missing."""
+"""In how many listings of the folder the same file is not there before it counts as missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ class Reading:
 class _Gone(Exception):
     """A listed file is not there: it was rolled up meanwhile, or it is missing."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, path: RunPath, message: str) -> None:
         super().__init__(message)
+        self.path = path
         self.message = message
 
 
@@ -105,13 +107,17 @@ def read_table(root: RunPath, columns: Sequence[str] | None = None) -> Reading:
     Raises:
         RecordError: As `read_events`.
     """
-    for attempt in range(LISTINGS):
+    # A writer that rolls up faster than this reads takes away another file each time, one that
+    # is missing stays the same. So this ends, and a reader on a slow disk is not told of damage.
+    times: Counter[RunPath] = Counter()
+    while True:
         try:
             return _read(root, columns)
         except _Gone as gone:
-            message = gone.message
-            time.sleep(0.01 * attempt)
-    raise RecordError(message)
+            times[gone.path] += 1
+            if times[gone.path] == LISTINGS:
+                raise RecordError(gone.message) from None
+            time.sleep(0.01 * (times[gone.path] - 1))
 
 
 def _read(root: RunPath, columns: Sequence[str] | None) -> Reading:
@@ -126,18 +132,21 @@ def _read(root: RunPath, columns: Sequence[str] | None) -> Reading:
     listed = 0 if manifest is None else segment_count(file.part for file in manifest.files)
     if listed > count:
         raise _Gone(
+            folder,
             f"{folder}: a checkpoint lists segments up to {listed - 1}, but "
             f"{f'only those up to {count - 1} are' if count else 'none is'} there. "
-            "Restore them from a copy of the run."
+            "Restore them from a copy of the run.",
         )
     torn: RunPath | None = None
     done: dict[Part, pa.Table] = {}
     while True:
         chosen, missing = cover(parts)
         if missing is not None:
+            path = folder / Part(missing, missing, False).name
             raise _Gone(
-                f"{folder / Part(missing, missing, False).name} is missing, but segments up to "
-                f"{count - 1} exist. Restore it from a copy of the run: later events build on it."
+                path,
+                f"{path} is missing, but segments up to {count - 1} exist. "
+                "Restore it from a copy of the run: later events build on it.",
             )
         damage = _decode(folder, chosen, manifest, columns, done)
         if damage is None:
@@ -187,14 +196,13 @@ def read_rows(
     Raises:
         RecordError: As `read_events`.
     """
-    try:
-        return _some_rows(root / SEGMENTS, reading, rows, columns)
-    except (DamagedSegment, FileNotFoundError):
-        again = read_table(root, ("sequence",))
-    try:
-        return _some_rows(root / SEGMENTS, again, rows, columns)
-    except (DamagedSegment, FileNotFoundError) as error:
-        raise RecordError(f"{root} changed while it was read ({error}). Try again.") from None
+    for _ in range(LISTINGS):
+        try:
+            return _some_rows(root / SEGMENTS, reading, rows, columns)
+        except (DamagedSegment, FileNotFoundError) as error:
+            why = str(error)
+            reading = read_table(root, ("sequence",))
+    raise RecordError(f"{root} changed each time it was read ({why}). Try again.")
 
 
 def _some_rows(
@@ -237,9 +245,9 @@ def _decode(
             table = _rows(content, part, manifest, columns, newest=part == chosen[-1])
             _check_numbers(table, sequence)
         except FileNotFoundError:
+            path = folder / part.name
             raise _Gone(
-                f"{folder / part.name} is missing, but it was there. "
-                "Restore it from a copy of the run."
+                path, f"{path} is missing, but it was there. Restore it from a copy of the run."
             ) from None
         except DamagedSegment as error:
             return part, str(error)
