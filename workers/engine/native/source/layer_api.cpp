@@ -1,12 +1,14 @@
 // The C interface of one layer: what layer.py calls.
 #include "api.h"
 #include "schedule.h"
+#include "subnormal.h"
 
 using namespace evo;
 
 namespace {
 
 template <class R> struct Call {  // what forward and backward have in common
+  const FlushSubnormals flush;
   Layer<R> layer;
   Pool *pool;
   Call(const void *cell, const int64_t *sizes, const int32_t *alive, const R *mask, void *threads)

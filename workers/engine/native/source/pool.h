@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "subnormal.h"
+
 namespace evo {
 
 class Pool {
@@ -62,6 +64,7 @@ class Pool {
       if (spin > 20000) std::this_thread::yield();
   }
   void serve(int k) {
+    const FlushSubnormals flush;  // as on the thread that calls
     long seen = 0;
     for (;;) {
       for (int spin = 0; spin < 20000 && round_.load() == seen; ++spin) {}

@@ -2,6 +2,7 @@
 #include <chrono>
 
 #include "api.h"
+#include "subnormal.h"
 #include "trainer.h"
 
 using namespace evo;
@@ -14,6 +15,7 @@ namespace {
 template <class R>
 int64_t run(Trainer<R> &trainer, const Step *steps, int64_t count, int64_t done, R *p, R *g, R *m,
             R *v, R *state, void *memory, double *losses, Pool &pool) {
+  const FlushSubnormals flush;
   for (int64_t k = 0; k < count; ++k) {
     if (!trainer.in_range(steps[k])) return -1 - k;
     losses[k] = trainer.run(steps[k], p, g, m, v, state, long(done + k + 1), memory, pool);
