@@ -261,7 +261,7 @@ def applied_to_a_product(name: str, values: Tensor) -> Tensor:
 
 
 def grid(dtype: torch.dtype) -> Tensor:
-    """Numbers of all sizes: denormal, around multiples of ln 2 / 2, saturated; (B, 40)."""
+    """Numbers of all sizes: subnormal, around multiples of ln 2 / 2, saturated; (B, 40)."""
     finfo = torch.finfo(dtype)
     least, most = math.log10(finfo.tiny * finfo.eps), math.log10(finfo.max)
     sizes = torch.logspace(least, most - 0.01, 30_000, dtype=F64)
@@ -275,6 +275,11 @@ def grid(dtype: torch.dtype) -> Tensor:
     return values[: len(values) // 40 * 40].view(-1, 40)
 
 
+def without_subnormals(values: Tensor) -> Tensor:
+    """As the engine has them: zero where they are subnormal."""
+    return values.where(values.abs() >= torch.finfo(values.dtype).tiny, 0)
+
+
 @pytest.mark.parametrize("apply", [applied, applied_to_a_product])
 @pytest.mark.parametrize("name", ["tanh", "sigmoid"])
 def test_tanh_and_sigmoid_in_float32_are_accurate_to_3e_7(name: str, apply: Callable) -> None:
@@ -285,7 +290,7 @@ def test_tanh_and_sigmoid_in_float32_are_accurate_to_3e_7(name: str, apply: Call
     if name == "tanh":
         normal = x.abs() >= torch.finfo(F32).tiny
         assert float(((got - want).abs() / want.abs().clamp_min(1e-300))[normal].max()) <= 3e-7
-        assert float((got - want).abs()[~normal].max()) <= 3e-45
+        assert not got[~normal].any()
         assert got.abs().max() <= 1
     else:
         assert got.min() >= 0 and got.max() <= 1
@@ -301,6 +306,7 @@ def test_tanh_and_sigmoid_in_float64_are_accurate_to_1e_14(name: str, apply: Cal
     if name == "tanh":
         normal = x.abs() >= torch.finfo(F64).tiny
         assert float(((got - want).abs() / want.abs().clamp_min(5e-324))[normal].max()) <= 1e-14
+        assert not got[~normal].any()
         assert got.abs().max() <= 1
 
 
@@ -309,7 +315,8 @@ def test_tanh_and_sigmoid_in_float64_are_accurate_to_1e_14(name: str, apply: Cal
 def test_the_other_activations_are_exact_or_round_once(name: str, dtype: torch.dtype) -> None:
     x = grid(dtype)
     for apply in (applied, applied_to_a_product):
-        got, want = apply(name, x), REFERENCE_ACTIVATIONS[name](x)
+        got = apply(name, x)
+        want = without_subnormals(REFERENCE_ACTIVATIONS[name](without_subnormals(x)))
         if name == "softsign":
             assert ((got - want).abs() <= torch.finfo(dtype).eps * want.abs()).all()
         else:
