@@ -11,6 +11,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from evo_nas.interrupt import ctrl_c_held_back
 from workers.exposure import token_of
 
 PACKAGES = ("torch", "ray", "deap", "numpy", "pyarrow", "click", "safetensors")
@@ -74,7 +75,8 @@ def _origins() -> list[Finding]:
 
 def _engines() -> list[Finding]:
     try:
-        torch = importlib.import_module("torch")
+        with ctrl_c_held_back():
+            torch = importlib.import_module("torch")
         engine = importlib.import_module("workers.engine")
     except ImportError as error:
         return [Finding("engine", f"torch cannot be imported: {error}", ok=False)]

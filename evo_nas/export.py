@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evo_nas.births import Births
 from evo_nas.config_tables import SearchConfig
+from evo_nas.interrupt import ctrl_c_held_back
 from evo_nas.record import Header
 from genomes.canonical import canonical
 from genomes.genome import Genome
@@ -57,7 +58,8 @@ def export_weights(
         The metric reached: with one thread and the engine of the record, equal to the recorded one
         on the same machine type.
     """
-    torch = importlib.import_module("torch")
+    with ctrl_c_held_back():
+        torch = importlib.import_module("torch")
     from safetensors.torch import save_file
 
     from evo_nas.setting import load_same_data, prepare_engine

@@ -12,6 +12,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -26,6 +28,31 @@ TERMINATION_GRACE = 0.5
 LEAVE_SECONDS = 1.5
 """After so long a terminated process leaves whatever it is doing, as does one that does not heed a
 second Ctrl-C for so long: Python hears no signal while a candidate trains in its own thread."""
+
+
+@contextmanager
+def ctrl_c_held_back() -> Iterator[None]:
+    """While entered, Ctrl-C waits; it is a KeyboardInterrupt at the end.
+
+    For importing torch: the exception, raised while its C++ sets itself up, ends the process with
+    an abort instead. Whoever handles the signal otherwise, or ignores it, goes on doing so.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler or not _in_main_thread():
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            raise KeyboardInterrupt
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 class Interrupt:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from evo_nas.config_tables import SearchConfig
 from evo_nas.errors import SearchError
+from evo_nas.interrupt import ctrl_c_held_back
 from evo_nas.record import Header, RunPath
 from evo_nas.terminal import warn
 from workers.limits import Limits, Pool
@@ -89,8 +90,9 @@ def prepare_engine(config: SearchConfig, before: Iterable[str] = ()) -> str:
     Raises:
         SearchError: If there is no such engine, or it cannot run here.
     """
-    from workers.engine import check_engine, engine_here, engine_label, why_slow
-    from workers.engine.native.library import NativeUnavailable
+    with ctrl_c_held_back():
+        from workers.engine import check_engine, engine_here, engine_label, why_slow
+        from workers.engine.native.library import NativeUnavailable
 
     try:
         engine = check_engine(config.training.engine)
